@@ -1,0 +1,171 @@
+"""The plan: who reads what from where, frozen, decided before any weight is read.
+
+Its canonical JSON is the slice table inside a ``.wpool`` (``docs/format.md``).
+:mod:`wpack.planner` makes one from a spec, :mod:`wpack.plan_reader` from a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from . import strict_json
+from .table import Slice, SliceTable
+from .techniques import Technique
+from .tensors import DType, TensorInfo
+
+VERSION = 1
+#: Where pools may start: multiples of one of these, in bytes.
+ALIGNMENTS = (64, 4096, 65536)
+#: Names with these prefixes are the format's own.
+RESERVED_PREFIXES = ("pool/", "__")
+
+
+def alignment_of(pools_nbytes: int) -> int:
+    """Alignment of pools in a file, in bytes, for pools of ``pools_nbytes`` together.
+
+    Large pools start on a page of any machine (64 KiB), so that they can be mapped;
+    small files must stay small, and copying a small pool costs nothing.
+    """
+    if pools_nbytes >= 16 << 20:
+        return 65536
+    return 4096 if pools_nbytes >= 1 << 20 else 64
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """One pool: its technique, its storage dtype and its slices."""
+
+    name: str
+    technique: Technique
+    dtype: DType
+    table: SliceTable
+
+    @property
+    def backing(self) -> int:
+        """N_b: backing weights."""
+        return self.table.backing
+
+    @property
+    def working(self) -> int:
+        """N_w: working weights."""
+        return self.table.working
+
+    @property
+    def ratio(self) -> float:
+        """N_h = N_w / N_b."""
+        return self.working / self.backing
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the backing weights."""
+        return self.backing * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One tensor of the checkpoint and where it comes from.
+
+    Attributes:
+        pieces: ``(index of the pool, slice)``, tiling the tensor in row-major order;
+            empty for a tensor that is kept or an alias.
+    """
+
+    info: TensorInfo
+    pieces: tuple[tuple[int, Slice], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The tensor's name in the checkpoint."""
+        return self.info.name
+
+    @property
+    def kind(self) -> str:
+        """``pooled``, ``kept`` or ``alias``."""
+        if self.info.alias_of is not None:
+            return "alias"
+        return "pooled" if self.pieces else "kept"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole decision.
+
+    Attributes:
+        pools: In the spec's order.
+        tensors: In checkpoint order.
+        alignment: Where pools start in the file, in bytes.
+    """
+
+    pools: tuple[PoolPlan, ...]
+    tensors: tuple[TensorPlan, ...]
+    alignment: int
+
+    @cached_property
+    def by_name(self) -> dict[str, TensorPlan]:
+        """The tensors by name, in checkpoint order."""
+        return {t.name: t for t in self.tensors}
+
+    @property
+    def pooled(self) -> tuple[TensorPlan, ...]:
+        """Tensors made from pools."""
+        return tuple(t for t in self.tensors if t.kind == "pooled")
+
+    @property
+    def kept(self) -> tuple[TensorPlan, ...]:
+        """Tensors stored as they are."""
+        return tuple(t for t in self.tensors if t.kind == "kept")
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Alias → the tensor it is."""
+        return {t.name: t.info.alias_of for t in self.tensors if t.info.alias_of}
+
+    @property
+    def inflated_bytes(self) -> int:
+        """Bytes of all tensors when each stands on its own, aliases once."""
+        return sum(t.info.nbytes for t in self.tensors if t.kind != "alias")
+
+    def to_json(self) -> str:
+        """Canonical JSON; equal plans give equal text."""
+        return strict_json.dumps(
+            {
+                "version": VERSION,
+                "alignment": self.alignment,
+                "pools": [_pool_document(pool) for pool in self.pools],
+                "tensors": [self._tensor_document(t) for t in self.tensors],
+            }
+        )
+
+    def _tensor_document(self, tensor: TensorPlan) -> dict[str, Any]:
+        info = tensor.info
+        document: dict[str, Any] = {
+            "name": info.name,
+            "dtype": info.dtype.code,
+            "shape": list(info.shape),
+        }
+        if info.alias_of is not None:
+            return {**document, "alias": info.alias_of}
+        if not tensor.pieces:
+            return {**document, "kept": True}
+        parts = [self._part_document(pool, piece) for pool, piece in tensor.pieces]
+        return {**document, "parts": parts}
+
+    def _part_document(self, pool: int, piece: Slice) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "pool": self.pools[pool].name,
+            "start": piece.start,
+            "length": piece.length,
+            "numel": piece.numel,
+        }
+        return {**document, "part": piece.part} if piece.part else document
+
+
+def _pool_document(pool: PoolPlan) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "technique": {"name": pool.technique.name, **pool.technique.options()},
+        "dtype": pool.dtype.code,
+        "backing": pool.backing,
+    }

@@ -1,0 +1,182 @@
+"""A plan read from its JSON, which a stranger may have written: nothing is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import strict_json, techniques, untrusted
+from .errors import FormatError, SpecError
+from .plan import ALIGNMENTS, RESERVED_PREFIXES, VERSION, Plan, PoolPlan, TensorPlan
+from .table import Slice, SliceTable, block_shape
+from .techniques import Technique
+from .tensors import DType, TensorInfo
+
+
+def read_plan(text: str) -> Plan:
+    """The plan whose :meth:`~wpack.plan.Plan.to_json` this is.
+
+    Raises:
+        FormatError: Any rule of ``docs/format.md`` is broken; ``where`` names the
+            tensor or pool.
+    """
+    try:
+        document = strict_json.loads(text)
+    except ValueError as error:
+        raise FormatError(str(error), where="plan") from None
+    return _Reader(document).plan
+
+
+class _Reader:
+    """Checks a plan's document while it builds the plan."""
+
+    def __init__(self, document: Any) -> None:
+        keys = untrusted.keys_of(
+            document, "plan", "version", "alignment", "pools", "tensors"
+        )
+        if keys["version"] != VERSION:
+            raise FormatError(
+                f"version {keys['version']!r:.40} of the plan is not known, this wpack"
+                f" reads version {VERSION}",
+                where="plan",
+                hint="Upgrade wpack",
+            )
+        if keys["alignment"] not in ALIGNMENTS:
+            raise FormatError(f"alignment must be one of {ALIGNMENTS}", where="plan")
+        self.pools = [
+            self._pool(p) for p in untrusted.items(keys["pools"], "plan", "pools")
+        ]
+        self.index = {pool[0]: i for i, pool in enumerate(self.pools)}
+        if len(self.index) != len(self.pools):
+            raise FormatError("two pools have the same name", where="plan")
+        self.slices: list[list[Slice]] = [[] for _ in self.pools]
+        tensors = [
+            self._tensor(t) for t in untrusted.items(keys["tensors"], "plan", "tensors")
+        ]
+        _check_names(tensors)
+        pools = tuple(
+            PoolPlan(name, technique, dtype, SliceTable(backing, tuple(slices)))
+            for (name, technique, dtype, backing), slices in zip(
+                self.pools, self.slices, strict=True
+            )
+        )
+        self.plan = Plan(pools, tuple(tensors), keys["alignment"])
+
+    def _pool(self, document: Any) -> tuple[str, Technique, DType, int]:
+        keys = untrusted.keys_of(
+            document, "plan: pools", "name", "technique", "dtype", "backing"
+        )
+        name = untrusted.text(keys["name"], "plan: pools", "name")
+        where = f"pool {name[:80]!r}"
+        dtype = untrusted.dtype_of(keys["dtype"], where)
+        if not dtype.poolable:
+            raise FormatError(f"a pool cannot hold {dtype}", where=where)
+        backing = untrusted.integer(keys["backing"], where, "backing", minimum=1)
+        options = dict(untrusted.mapping(keys["technique"], where, "technique"))
+        technique = untrusted.text(options.pop("name", None), where, "technique name")
+        try:
+            made = techniques.named(technique).from_options(options)
+        except SpecError as error:
+            raise FormatError(str(error), where=where) from None
+        except ValueError as error:
+            raise FormatError(f"technique {technique} {error}", where=where) from None
+        return name, made, dtype, backing
+
+    def _tensor(self, document: Any) -> TensorPlan:
+        fields = untrusted.mapping(document, "plan: tensors", "tensor")
+        name = untrusted.text(fields.get("name"), "plan: tensors", "name")
+        where = f"tensor {name[:80]!r}"
+        kinds = [k for k in ("kept", "alias", "parts") if k in fields]
+        if len(kinds) != 1:
+            raise FormatError("must have one of kept, alias, parts", where=where)
+        untrusted.keys_of(fields, where, "name", "dtype", "shape", kinds[0])
+        dtype = untrusted.dtype_of(fields["dtype"], where)
+        shape = untrusted.shape_of(fields["shape"], where)
+        if kinds[0] == "alias":
+            target = untrusted.text(fields["alias"], where, "alias")
+            return TensorPlan(TensorInfo(name, dtype, shape, alias_of=target))
+        info = TensorInfo(name, dtype, shape)
+        if kinds[0] == "kept":
+            if fields["kept"] is not True:
+                raise FormatError("kept must be true", where=where)
+            return TensorPlan(info)
+        if not dtype.poolable:
+            raise FormatError(f"{dtype} cannot come from a pool", where=where)
+        return TensorPlan(info, self._pieces(fields["parts"], info, where))
+
+    def _pieces(
+        self, document: Any, info: TensorInfo, where: str
+    ) -> tuple[tuple[int, Slice], ...]:
+        pieces: list[tuple[int, Slice]] = []
+        first = 0
+        for part in untrusted.items(document, where, "parts"):
+            pool, piece = self._piece(part, info, first, where)
+            self.slices[pool].append(piece)
+            pieces.append((pool, piece))
+            first += piece.numel
+        if first != info.numel or not pieces:
+            raise FormatError(
+                f"its parts make {first} working weights, its shape has {info.numel}",
+                where=where,
+            )
+        return tuple(pieces)
+
+    def _piece(
+        self, document: Any, info: TensorInfo, first: int, where: str
+    ) -> tuple[int, Slice]:
+        fields = untrusted.mapping(document, where, "part")
+        named = ("part",) if "part" in fields else ()
+        untrusted.keys_of(fields, where, "pool", "start", "length", "numel", *named)
+        name = untrusted.text(fields["pool"], where, "pool")
+        if name not in self.index:
+            raise FormatError(
+                f"reads pool {name[:80]!r}, which is not there", where=where
+            )
+        pool = self.index[name]
+        _, technique, _, backing = self.pools[pool]
+        start = untrusted.integer(fields["start"], where, "start")
+        if start >= backing:
+            raise FormatError(
+                f"starts at {start}, but pool {name!r} has {backing} backing weights",
+                where=where,
+            )
+        numel = untrusted.integer(fields["numel"], where, "numel", minimum=1)
+        length = untrusted.integer(fields["length"], where, "length", minimum=1)
+        if technique.zero_copy and length != numel:
+            raise FormatError(
+                f"reads {length} backing weights for {numel} working weights; technique"
+                f" {technique.name} reads one for each",
+                where=where,
+            )
+        part = untrusted.text(fields["part"], where, "part") if named else ""
+        shape = block_shape(info.shape, numel)
+        return pool, Slice(info.name, shape, first, numel, part, start, length)
+
+
+def _check_names(tensors: Sequence[TensorPlan]) -> None:
+    found: dict[str, TensorPlan] = {}
+    for tensor in tensors:
+        where = f"tensor {tensor.name[:80]!r}"
+        if tensor.name in found:
+            raise FormatError("stands twice in the plan", where=where)
+        if tensor.name.startswith(RESERVED_PREFIXES):
+            raise FormatError(
+                f"names starting {' or '.join(RESERVED_PREFIXES)} are reserved",
+                where=where,
+            )
+        found[tensor.name] = tensor
+    for tensor in tensors:
+        alias = tensor.info.alias_of
+        if alias is None:
+            continue
+        where = f"tensor {tensor.name[:80]!r}"
+        target = found.get(alias)
+        if target is None or target.kind == "alias":
+            raise FormatError(f"is an alias of {alias[:80]!r}, no tensor", where=where)
+        if (target.info.dtype, target.info.shape) != (
+            tensor.info.dtype,
+            tensor.info.shape,
+        ):
+            raise FormatError(
+                f"is an alias of {alias[:80]!r}, of another dtype or shape", where=where
+            )

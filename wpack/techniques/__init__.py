@@ -1,0 +1,187 @@
+"""Techniques: how ranges of a pool become working weights.
+
+One technique a file; this folder's listing is the registry.  A file defines one frozen
+dataclass derived from :class:`Technique`; its fields, all with defaults, are the pool's
+own YAML keys, and
+its file name is the technique's name in a spec and in a ``.wpool``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from ..errors import SpecError
+from ..table import Block, Slice, SliceTable
+
+
+class Projection(Protocol):
+    """Finds backing weights for trained working weights, one stretch at a time."""
+
+    def add(self, piece: Slice, at: int, working: np.ndarray) -> None:
+        """Take working weights ``at … at + len(working) - 1`` of ``piece``.
+
+        Every slice's weights come once, in order, in stretches of any length.
+
+        Args:
+            working: 1-D, of the dtype the projection was made with.
+        """
+
+    def finish(self) -> np.ndarray:
+        """The backing weights, ``(backing,)``; called once, after the last ``add``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Technique(ABC):
+    """The mathematics of a pool: pure functions of integers and arrays.
+
+    ``xp`` is the array library in use, numpy or torch, so that one body serves
+    packing, inflating and autograd.
+    """
+
+    #: The name in a spec and in a file: the name of the file that defines the class.
+    name: ClassVar[str]
+    #: expand is the identity on a circular range, so a working weight can be a view.
+    zero_copy: ClassVar[bool]
+
+    @property
+    def degree(self) -> int:
+        """How many backing weights are multiplied into a working weight: scaling the
+        pool by s scales what it makes by s to this power."""
+        return 1
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def layout(self, blocks: Sequence[Block], backing: int) -> SliceTable:
+        """Decide which range of the pool each block reads.
+
+        Args:
+            blocks: What the pool makes, in checkpoint order.
+            backing: The budget in backing weights, at least 1.
+
+        Returns:
+            One slice or more a block, in the same order.  Its ``backing`` is at most
+            the budget (one more per tensor where a range is rounded up).
+
+        Raises:
+            PlanError: The budget cannot be met; the message gives the rule.
+        """
+
+    @abstractmethod
+    def expand(
+        self,
+        xp: Any,
+        table: SliceTable,
+        piece: Slice,
+        backing: Any,
+        first: int = 0,
+        numel: int | None = None,
+    ) -> Any:
+        """Working weights ``first … first + numel - 1`` of a slice, 1-D.
+
+        Differentiable in ``backing`` when ``xp`` is torch.
+
+        Args:
+            table: The pool's slices; ``piece`` is one of them.
+            backing: ``(piece.length,)``, the slice's range of the pool, straightened.
+            numel: Defaults to all that follow ``first``.
+        """
+
+    @abstractmethod
+    def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
+        """The least-squares projection of trained working weights onto the pool.
+
+        It lowers Σ ``importance(slice)`` · (working - made)², at least locally.  Where
+        ``ridge`` is not 0 and the fit is not exact, ``ridge · s · Σ backing²`` may
+        stand beside it, s = (mean of importance · working²) ** (1 - 1 / degree) over
+        the slices that share a range.
+        """
+
+    def importance(self, piece: Slice) -> float:
+        """The weight of a slice's errors in the projection."""
+        return 1.0
+
+    @property
+    def ridge(self) -> float:
+        """Weight of Σ backing² in the projection: products can be best at infinity, and
+        training cannot start there."""
+        return 0.0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Technique:
+        """The technique with these fields, as :meth:`options` gave them.
+
+        Raises:
+            ValueError: A key is no field, or its value is of another type.
+        """
+        defaults = cls().fields()
+        for key, value in options.items():
+            if key not in defaults:
+                raise ValueError(f"has no option {key!r}")
+            if type(value) is not type(_plain(defaults[key])):
+                kind = type(_plain(defaults[key])).__name__
+                raise ValueError(f"option {key!r} must be {kind}, got {value!r:.80}")
+        return cls(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Every field and its value."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def options(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as plain JSON values."""
+        default = type(self)().fields()
+        return {
+            key: _plain(value)
+            for key, value in self.fields().items()
+            if value != default[key]
+        }
+
+
+def names() -> list[str]:
+    """All techniques there are: the files of this folder."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_")
+
+
+@cache
+def named(name: str) -> type[Technique]:
+    """The technique class that ``wpack/techniques/<name>.py`` defines.
+
+    Raises:
+        SpecError: There is no such file; the message lists those there are.
+    """
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), 1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise SpecError(
+            [f"unknown technique {name!r}{hint} (there are: {', '.join(names())})"]
+        )
+    module = importlib.import_module(f"{__name__}.{name}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Technique)
+        and value.__module__ == module.__name__
+    )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists and mappings as dicts, as JSON gives them back."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
