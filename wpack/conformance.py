@@ -1,0 +1,243 @@
+"""Whether a safetensors header is a ``.wpool``'s: the rules of ``docs/format.md``.
+
+The order is the document's: version, plan, what is stored against what the plan says,
+checksums, the size once loaded, and the header's own digest last, so that a file that
+breaks a rule is told which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import strict_json, untrusted
+from .arrangement import POOL_PREFIX, is_pad
+from .errors import FormatError
+from .header import Entry, Header, name_problem, shown
+from .inputs import AGAIN, read_into
+from .plan import ALIGNMENTS, Plan
+from .plan_reader import read_plan
+from .tensors import DType
+
+VERSION = "1"
+#: The key of ``wpool.sha256`` under which the header's own digest stands.
+HEADER_DIGEST = "__header__"
+
+#: Bytes read at a time where a whole file is checked.
+_CHUNK = 4 << 20
+_CHECKSUMS = "wpool.sha256"
+_KEYS = ("wpool.version", "wpool.plan", _CHECKSUMS, "wpool.spec", "wpool.source")
+#: Metadata that any writer may add and every reader ignores.
+_INFORMATION = "wpool.info."
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def header_sha256(text: bytes, digest: str) -> str:
+    """The SHA-256 of a header with zeros for its own digest.
+
+    Args:
+        text: The header, length included, up to the data section.
+        digest: What the header gives as its digest.
+    """
+    return hashlib.sha256(text.replace(digest.encode(), b"0" * 64)).hexdigest()
+
+
+def check_header(
+    header: Header, text: bytes, max_working_bytes: int, where: str
+) -> tuple[Plan, dict[str, str]]:
+    """Check a ``.wpool``'s header against itself.
+
+    Args:
+        text: The same header's bytes.
+        max_working_bytes: Most bytes that the working weights may come to.
+        where: The file's name, for a warning.
+
+    Returns:
+        The plan, and the SHA-256 of each stored tensor (empty where there are none).
+
+    Raises:
+        FormatError: A rule is broken; ``where`` is the place inside the file.
+    """
+    plan = _plan(header.metadata)
+    _check_names(plan)
+    stored = _without_padding(header)
+    _check_stored(plan, stored)
+    _check_places(plan, header.data_byte, stored)
+    sha256 = _checksums(header.metadata, stored)
+    working_bytes = sum(tensor.info.nbytes for tensor in plan.pooled)
+    if working_bytes > max_working_bytes:
+        raise FormatError(
+            f"its working weights take {working_bytes} bytes; the limit is"
+            f" {max_working_bytes}",
+            hint=f"If you trust the file, give --max-working-bytes {working_bytes}",
+        )
+    if _CHECKSUMS not in header.metadata:
+        warnings.warn(f"{where}: the file holds no checksums", stacklevel=3)
+        return plan, sha256
+    digest = sha256.pop(HEADER_DIGEST)
+    if header_sha256(text, digest) != digest:
+        raise FormatError(
+            "its header is damaged: it has another SHA-256 than it says", hint=AGAIN
+        )
+    return plan, sha256
+
+
+def data_problems(
+    fd: int, header: Header, sha256: Mapping[str, str], where: str
+) -> list[str]:
+    """Read all data and say what is wrong with it, one sentence a problem."""
+    problems = []
+    if _CHECKSUMS not in header.metadata:
+        problems.append("the file holds no checksums")
+    for entry in header.entries:
+        digest, nonzero, above_one = hashlib.sha256(), 0, 0
+        for begin in range(0, entry.nbytes, _CHUNK):
+            chunk = np.empty(min(_CHUNK, entry.nbytes - begin), "u1")
+            at_byte = header.data_byte + entry.begin_byte + begin
+            read_into(fd, chunk, at_byte, where)
+            digest.update(chunk.data)
+            nonzero += int(np.count_nonzero(chunk))
+            above_one += int(np.count_nonzero(chunk > 1))
+        found, expected = digest.hexdigest(), sha256.get(entry.name)
+        name = _place(entry)
+        if is_pad(entry):
+            if nonzero:
+                problems.append(f"{name}: {nonzero} bytes of padding are not zero")
+        elif expected is not None and found != expected:
+            problems.append(
+                f"{name}: damaged: its SHA-256 is {found[:16]}…, the header says"
+                f" {expected[:16]}…"
+            )
+        elif entry.dtype.code == "BOOL" and above_one:
+            problems.append(f"{name}: {above_one} BOOLs are neither 0 nor 1")
+    return problems
+
+
+def _plan(metadata: dict[str, str]) -> Plan:
+    found = metadata.get("format")
+    if found != "wpool":
+        was = "none" if found is None else shown(found)
+        raise FormatError(
+            f"a safetensors file, but no .wpool: its format is {was}, not 'wpool'",
+            hint="`wpack compress` makes a .wpool of a checkpoint",
+        )
+    version = metadata.get("wpool.version", "")
+    if version != VERSION:
+        raise FormatError(
+            f"written for version {shown(version)} of the format; this wpack reads"
+            f" version {VERSION}",
+            hint="Upgrade wpack",
+        )
+    for key in metadata:
+        known = key in _KEYS or key.startswith(_INFORMATION)
+        if key.startswith("wpool.") and not known:
+            raise FormatError(f"unknown key {shown(key)}", where="__metadata__")
+    if "wpool.plan" not in metadata:
+        raise FormatError("there is no wpool.plan", where="__metadata__")
+    return read_plan(metadata["wpool.plan"])
+
+
+def _check_names(plan: Plan) -> None:
+    """Names that are not stored, which the header cannot vouch for."""
+    names = [tensor.name for tensor in plan.tensors]
+    names += [p.part for tensor in plan.tensors for _, p in tensor.pieces if p.part]
+    for name in names:
+        if problem := name_problem(name):
+            raise FormatError(problem, where="plan")
+
+
+def _without_padding(header: Header) -> list[Entry]:
+    """The entries that the plan has to account for."""
+    stored = []
+    for entry in header.entries:
+        if not is_pad(entry):
+            stored.append(entry)
+        elif entry.dtype.code != "U8" or entry.nbytes >= max(ALIGNMENTS):
+            raise FormatError("no padding: U8, below 65536 bytes", where=_place(entry))
+    return stored
+
+
+def _check_stored(plan: Plan, stored: list[Entry]) -> None:
+    """Every pool and kept tensor is stored as the plan says, and nothing else is."""
+    wanted: dict[str, tuple[DType, tuple[int, ...]]] = {
+        POOL_PREFIX + pool.name: (pool.dtype, (pool.backing,)) for pool in plan.pools
+    }
+    wanted |= {t.name: (t.info.dtype, t.info.shape) for t in plan.kept}
+    for entry in stored:
+        if entry.name not in wanted:
+            raise FormatError(_why_stray(plan, entry.name), where=_place(entry))
+        dtype, shape = wanted.pop(entry.name)
+        if entry.shape != shape or entry.dtype.code != dtype.code:
+            raise FormatError(
+                f"stored as {entry.dtype.code} {list(entry.shape)}, but the plan says"
+                f" {dtype.code} {list(shape)}",
+                where=_place(entry),
+            )
+    if wanted:
+        first = next(iter(wanted))
+        more = f" (and {len(wanted) - 1} more)" if len(wanted) > 1 else ""
+        raise FormatError(
+            f"is in the plan but not stored{more}", where=f"tensor {shown(first)}"
+        )
+
+
+def _why_stray(plan: Plan, name: str) -> str:
+    planned = plan.by_name.get(name)
+    if planned is None:
+        return "is stored, but the plan does not mention it"
+    source = "an alias" if planned.kind == "alias" else "made from pools"
+    return f"is stored, but it is {source} in the plan"
+
+
+def _check_places(plan: Plan, data_byte: int, stored: list[Entry]) -> None:
+    """Pools come first and start where a map may; the rest lies on its elements."""
+    if data_byte % plan.alignment:
+        raise FormatError(
+            f"the data section starts at byte {data_byte}, no multiple of the plan's"
+            f" alignment {plan.alignment}"
+        )
+    kept: Entry | None = None
+    for entry in stored:
+        is_pool = entry.name.startswith(POOL_PREFIX)
+        multiple = plan.alignment if is_pool else entry.dtype.itemsize
+        if entry.begin_byte % multiple:
+            raise FormatError(
+                f"starts at byte {entry.begin_byte} of the data, no multiple of"
+                f" {multiple}",
+                where=_place(entry),
+            )
+        if not is_pool:
+            kept = entry
+        elif kept is not None:
+            raise FormatError(
+                f"stands after {_place(kept)}; pools come first", where=_place(entry)
+            )
+
+
+def _checksums(metadata: Mapping[str, str], stored: list[Entry]) -> dict[str, str]:
+    text, where = metadata.get(_CHECKSUMS), _CHECKSUMS
+    if text is None:
+        return {}
+    try:
+        parsed: Any = strict_json.loads(text)
+    except ValueError as error:
+        raise FormatError(str(error), where=where) from None
+    names = (entry.name for entry in stored)
+    found = untrusted.keys_of(parsed, where, HEADER_DIGEST, *names)
+    for name, digest in found.items():
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise FormatError(
+                f"the checksum of {shown(name)} is no SHA-256: 64 hexadecimal digits,"
+                " lower case",
+                where=where,
+            )
+    return dict(found)
+
+
+def _place(entry: Entry) -> str:
+    return f"tensor {shown(entry.name)}"
