@@ -1,0 +1,121 @@
+"""The working weights of any file: a ``.wpool`` or a plain checkpoint, read alike.
+
+A ``.wpool``'s pools are read once and its tensors made from them block by block; a
+checkpoint's tensors are read block by block.  Nothing here needs torch but a pickled
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from . import checkpoint, container
+from .container import Container
+from .errors import FormatError
+from .header import MAX_HEADER, read_header
+from .inputs import open_regular
+from .plan import Plan
+from .pool import working_blocks
+from .tensors import TensorInfo, blocks
+
+
+class WeightFile(Protocol):
+    """An open file of tensors."""
+
+    @property
+    def infos(self) -> Sequence[TensorInfo]:
+        """The tensors, in checkpoint order."""
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """A tensor's elements in row-major order, raw, a block at a time."""
+
+
+class PooledWeights:
+    """The working weights of an open ``.wpool``."""
+
+    def __init__(self, file: Container) -> None:
+        self.file = file
+        self.infos = [tensor.info for tensor in file.plan.tensors]
+        self._pools: dict[int, np.ndarray] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """Who reads what from where."""
+        return self.file.plan
+
+    def backing(self, pool: int) -> np.ndarray:
+        """A pool's backing weights, ``(backing,)``, raw; read at the first call."""
+        if pool not in self._pools:
+            entry = self.file.pool_entry(self.plan.pools[pool].name)
+            self._pools[pool] = self.file.read_range(entry, 0, entry.numel)
+        return self._pools[pool]
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """As :meth:`WeightFile.blocks`; exactly what loading the file gives."""
+        tensor = self.plan.by_name[self.plan.aliases.get(name, name)]
+        for index, piece in tensor.pieces:
+            pool = self.plan.pools[index]
+            raw = self.backing(index)
+            yield from working_blocks(pool, piece, raw, tensor.info.dtype)
+        if tensor.kind == "kept":
+            entry = self.file.entries[tensor.name]
+            for begin, end in blocks(entry.numel):
+                yield self.file.read_range(entry, begin, end)
+
+
+class PlainWeights:
+    """The tensors of an open checkpoint."""
+
+    def __init__(self, file: checkpoint.Checkpoint) -> None:
+        self.file = file
+        self.infos = list(file.infos)
+        self._numel = {info.name: info.numel for info in self.infos}
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """As :meth:`WeightFile.blocks`."""
+        for begin, end in blocks(self._numel[name]):
+            yield self.file.read(name, begin, end - begin)
+
+
+@contextmanager
+def opened(
+    path: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    max_working_bytes: int | None = None,
+) -> Iterator[PooledWeights | PlainWeights]:
+    """Open either kind of file for reading its weights.
+
+    Args:
+        key: Which entry of a pickled checkpoint holds the weights.
+        max_working_bytes: As :func:`wpack.container.read`.
+    """
+    if is_wpool(path):
+        with container.read(path, max_working_bytes=max_working_bytes) as pooled:
+            yield PooledWeights(pooled)
+    else:
+        with checkpoint.open(path, key=key) as plain:
+            yield PlainWeights(plain)
+
+
+def is_wpool(path: str | os.PathLike[str], max_header: int = MAX_HEADER) -> bool:
+    """Whether a file says of itself that it is a ``.wpool``, or is named one."""
+    if Path(path).suffix == ".wpool":
+        return True
+    if not os.path.isfile(path):
+        return False
+    fd = open_regular(path)
+    try:
+        header = read_header(fd, os.fspath(path), max_header=max_header)
+        return header.metadata.get("format") == "wpool"
+    except FormatError:
+        # Whatever it is, the reader of checkpoints says so better.
+        return False
+    finally:
+        os.close(fd)
