@@ -1,0 +1,131 @@
+"""Small ``.wpool`` files with plans made by hand, and what they must load as."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wpack import container, techniques
+from wpack.plan import Plan, PoolPlan, TensorPlan
+from wpack.pool import cast
+from wpack.table import Block, Slice, SliceTable, block_shape
+from wpack.tensors import BFLOAT16, FLOAT32, DType, TensorInfo, from_float
+
+PAGE = mmap.PAGESIZE
+#: float32 backing weights that fill a page.
+PER_PAGE = PAGE // 4
+
+#: ``(pool, start)`` and, unless it is the only one, the working weights read from it.
+Read = tuple[str, int] | tuple[str, int, int]
+Tensor = tuple[TensorInfo, Sequence[Read]]
+
+
+def pooled(
+    name: str, shape: tuple[int, ...], *reads: Read, dtype: DType = FLOAT32
+) -> Tensor:
+    """A tensor that reads ranges of pools, in order."""
+    return TensorInfo(name, dtype, shape), reads
+
+
+def kept(name: str, shape: tuple[int, ...], dtype: DType = FLOAT32) -> Tensor:
+    """A tensor stored as it is."""
+    return TensorInfo(name, dtype, shape), ()
+
+
+def alias(name: str, of: str, shape: tuple[int, ...], dtype: DType = FLOAT32) -> Tensor:
+    """A tensor that is another one."""
+    return TensorInfo(name, dtype, shape, alias_of=of), ()
+
+
+def plan_of(
+    pools: Mapping[str, int],
+    *tensors: Tensor,
+    dtype: DType = FLOAT32,
+    alignment: int = 65536,
+) -> Plan:
+    """A plan of ``global`` pools (name → backing weights) and tensors as made above."""
+    slices: dict[str, list[Slice]] = {name: [] for name in pools}
+    planned = []
+    for info, reads in tensors:
+        pieces, first = [], 0
+        for pool, start, *rest in reads:
+            numel = rest[0] if rest else info.numel
+            shape = block_shape(info.shape, numel)
+            piece = Block(info.name, shape, first, numel, "").reading(start, numel)
+            slices[pool].append(piece)
+            pieces.append((list(pools).index(pool), piece))
+            first += numel
+        planned.append(TensorPlan(info, tuple(pieces)))
+    technique = techniques.named("global")()
+    pool_plans = tuple(
+        PoolPlan(name, technique, dtype, SliceTable(backing, tuple(slices[name])))
+        for name, backing in pools.items()
+    )
+    return Plan(pool_plans, tuple(planned), alignment)
+
+
+def write(path: Path, plan: Plan) -> dict[str, np.ndarray]:
+    """Write a plan with random weights; returns what every tensor must load as, found
+    by indices alone: raw, flat, of the tensor's dtype."""
+    random = np.random.default_rng(0)
+    stored = {
+        entry.name: random_raw(random, entry.dtype, entry.numel)
+        for entry in container.arrange(plan).stored
+    }
+    write_stored(path, plan, stored)
+    return {name: expected(plan, name, stored) for name in plan.by_name}
+
+
+def write_stored(path: Path, plan: Plan, stored: Mapping[str, np.ndarray]) -> None:
+    """Write a plan and these values: of pools (``pool/name``) and kept tensors."""
+    source = container.Source("0" * 64, 0)
+    order = [entry.name for entry in container.arrange(plan).stored]
+    blocks = ((name, [stored[name].reshape(-1)]) for name in order)
+    container.write(path, plan, "", source, blocks, force=True)
+
+
+def random_raw(random: np.random.Generator, dtype: DType, numel: int) -> np.ndarray:
+    """Values of any dtype, those of poolable ones between 0 and 1."""
+    if dtype.poolable:
+        return from_float(random.random(numel, "<f4"), dtype)
+    return random.integers(0, 2, numel).astype(dtype.raw)
+
+
+def expected(plan: Plan, name: str, stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What a tensor must load as, given what the file stores."""
+    tensor = plan.by_name[name]
+    if tensor.info.alias_of is not None:
+        return expected(plan, tensor.info.alias_of, stored)
+    if not tensor.pieces:
+        return stored[name].reshape(-1)
+    parts = []
+    for index, piece in tensor.pieces:
+        pool = plan.pools[index]
+        at = (piece.start + np.arange(piece.length)) % pool.backing
+        raw = stored[f"pool/{pool.name}"][at]
+        parts.append(cast(raw, pool.dtype, tensor.info.dtype))
+    return np.concatenate(parts)
+
+
+#: One of everything: a slice that wraps, one longer than its pool, one that does
+#: neither, parts of two pools that meet on pages, parts that do not, a cast, an alias.
+EVERYTHING = plan_of(
+    {"a": 4 * PER_PAGE, "b": 2 * PER_PAGE},
+    pooled("wraps", (2, PER_PAGE), ("a", 3 * PER_PAGE)),
+    pooled("long", (9, PER_PAGE), ("b", 5)),
+    pooled("plain", (3, 4), ("a", 17)),
+    pooled("whole", (4, PER_PAGE), ("a", 0)),
+    pooled(
+        "stitched",
+        (5, PER_PAGE - 1),
+        ("a", PER_PAGE + 6, PER_PAGE * 2 - 6),
+        ("b", PER_PAGE, PER_PAGE * 3 + 1),
+    ),
+    pooled("joined", (7,), ("a", 1, 4), ("b", 1, 3)),
+    pooled("cast", (6, 2), ("a", 4 * PER_PAGE - 3), dtype=BFLOAT16),
+    kept("bias", (5,)),
+    alias("tied", "wraps", (2, PER_PAGE)),
+)

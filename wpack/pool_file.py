@@ -1,0 +1,173 @@
+"""An open ``.wpool`` whose tensors are torch views of the stored pools."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+import torch
+
+from . import ring
+from .container import Container
+from .errors import UsageError
+from .plan import Plan, TensorPlan
+from .residence import Residence, residence
+from .ring import Buffer
+from .tensors import DType
+
+#: The device whose memory the maps are.
+_HOST = "cpu"
+
+
+class PoolFile:
+    """An open ``.wpool``; made by :func:`wpack.open`, used as a context manager.
+
+    Tensors stay valid after :meth:`close`, and each is made once: asking again gives
+    the same object, and so does asking for its alias.  Not for several threads at once.
+
+    Attributes:
+        residence: Which tensors are views, and why the others are not.
+    """
+
+    residence: Residence
+
+    def __init__(
+        self, file: Container, memory: ring.Memory, device: str | torch.device
+    ) -> None:
+        self._file = file
+        self._memory = memory
+        self._device = torch.device(device)
+        self._moved_nbytes = 0
+        self._pools: dict[int, torch.Tensor] = {}
+        self._tensors: dict[str, torch.Tensor] = {}
+        # No device has rings: there a pool lies as backend copy lays it out.
+        self._on_host = self._device.type == _HOST
+        self.residence = (
+            memory.residence if self._on_host else residence(file.plan, backend="copy")
+        )
+
+    @property
+    def path(self) -> str:
+        """The file's name."""
+        return self._file.path
+
+    @property
+    def plan(self) -> Plan:
+        """Who reads what from where."""
+        return self._file.plan
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The header's ``__metadata__``."""
+        return self._file.metadata
+
+    @property
+    def backend(self) -> str:
+        """The backend in use: ``mmap``, ``memfd`` or ``copy``."""
+        return self._memory.residence.backend
+
+    @property
+    def copied_nbytes(self) -> int:
+        """Bytes made so far beside the stored ones; once every tensor has been taken,
+        ``residence.copied_nbytes``."""
+        return self._memory.copied_nbytes if self._on_host else self._moved_nbytes
+
+    def keys(self) -> list[str]:
+        """The tensors' names, in checkpoint order."""
+        return list(self.plan.by_name)
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        """A tensor, of the shape and dtype it had in the checkpoint.
+
+        Raises:
+            UsageError: There is no such tensor.
+            ValueError: The file has been closed.
+        """
+        found = self._tensors.get(name)
+        if found is None:
+            found = self._tensors[name] = self._take(self._planned(name))
+        return found
+
+    def close(self) -> None:
+        """Let the file go; what has been taken from it stays."""
+        self._file.close()
+        self._memory.close()
+        self._pools.clear()
+        self._tensors.clear()
+
+    def __enter__(self) -> PoolFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plan.by_name)
+
+    def __len__(self) -> int:
+        return len(self.plan.tensors)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.plan.by_name
+
+    def _planned(self, name: str) -> TensorPlan:
+        self._file.fileno()  # refuses a file that has been closed
+        found = self.plan.by_name.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self.plan.by_name, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"there is no tensor {name!r}", where=self.path, hint=hint)
+        return found
+
+    def _take(self, tensor: TensorPlan) -> torch.Tensor:
+        info = tensor.info
+        if info.alias_of is not None:
+            return self.get_tensor(info.alias_of)
+        if info.numel == 0:
+            return torch.empty(
+                info.shape, dtype=_torch_dtype(info.dtype), device=self._device
+            )
+        place = self.residence.views.get(tensor.name)
+        if place is None:
+            return self._own(tensor)
+        index, first = place
+        pool = self._pools.get(index)
+        if pool is None:
+            pool = self._pools[index] = self._pool(index)
+        return pool[first : first + info.numel].view(info.shape)
+
+    def _own(self, tensor: TensorPlan) -> torch.Tensor:
+        """A tensor that is no view of a pool."""
+        info = tensor.info
+        buffer, at_byte = self._memory.tensor(tensor)
+        found = _tensor(buffer, info.dtype, info.numel, at_byte).view(info.shape)
+        if self._on_host:
+            return found
+        if tensor.pieces:
+            self._moved_nbytes += info.nbytes
+        return found.to(self._device)
+
+    def _pool(self, index: int) -> torch.Tensor:
+        """A pool and what wrapping reads need beyond its end, ``(extent,)``."""
+        planned, held = self.plan.pools[index], self.residence.pools[index]
+        buffer, at_byte = self._memory.pool(index)
+        if self._on_host:
+            return _tensor(buffer, planned.dtype, held.extent, at_byte)
+        stored = _tensor(buffer, planned.dtype, planned.backing, at_byte)
+        pool = torch.empty(held.extent, dtype=stored.dtype, device=self._device)
+        pool[: planned.backing].copy_(stored)
+        ring.append_head(pool, planned.backing)
+        self._moved_nbytes += held.copied_nbytes
+        return pool
+
+
+def _tensor(buffer: Buffer, dtype: DType, numel: int, at_byte: int) -> torch.Tensor:
+    """A 1-D tensor over a buffer, which lives as long as the tensor does."""
+    return torch.frombuffer(
+        buffer, dtype=_torch_dtype(dtype), count=numel, offset=at_byte
+    )
+
+
+def _torch_dtype(dtype: DType) -> torch.dtype:
+    found: torch.dtype = getattr(torch, dtype.name)
+    return found
