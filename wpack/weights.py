@@ -1,0 +1,69 @@
+"""Pooled tensors in training: what they read of which pools, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .plan import Plan, TensorPlan
+from .reads import Reads, Span
+
+
+class Part(NamedTuple):
+    """What a pooled tensor reads in one go, and what is to be computed from it."""
+
+    spans: list[Span]
+    expand: Callable[[Tensor], Tensor] | None
+
+
+def parts_of(plan: Plan, tensor: TensorPlan) -> list[Part]:
+    """One part where the tensor's pieces are ranges of pools and nothing else; one a
+    piece where a technique has to compute."""
+    parts: list[Part] = []
+    for index, piece in tensor.pieces:
+        pool = plan.pools[index]
+        spans = [Span(index, *stretch) for stretch in pool.table.pieces(piece)]
+        parts.append(
+            Part(spans, partial(pool.technique.expand, torch, pool.table, piece))
+        )
+    if not all(plan.pools[index].technique.zero_copy for index, _ in tensor.pieces):
+        return parts
+    firsts = [piece.first for _, piece in tensor.pieces]
+    whole = [
+        span._replace(at=first + span.at)
+        for first, part in zip(firsts, parts, strict=True)
+        for span in part.spans
+    ]
+    return [Part(whole, None)]
+
+
+class Weight:
+    """The current value of one pooled tensor."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        parts: list[Part],
+        reads: Reads,
+    ) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.expands = [part.expand for part in parts if part.expand]
+        if self.expands:
+            self.readings = [reads.read(part.spans) for part in parts]
+        else:
+            self.readings = [reads.read(parts[0].spans, shape, dtype)]
+            self.tensor = self.readings[0].tensor
+
+    def refresh(self) -> None:
+        """Copy together or compute what is no view."""
+        for reading in self.readings:
+            reading.refresh()
+        if self.expands:
+            pairs = zip(self.expands, self.readings, strict=True)
+            made = [expand(r.tensor).reshape(-1).to(self.dtype) for expand, r in pairs]
+            self.tensor = torch.cat(made).view(self.shape)
