@@ -1,0 +1,136 @@
+"""Data sets: tensors, items and fingerprints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from wpack.data import Data, ItemData, TensorData, as_data, fingerprint
+from wpack.errors import TrainingError
+
+GENERATOR = torch.Generator()
+
+
+class Items:
+    """A map-style dataset of pairs."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.full((2,), float(index)), index
+
+
+class Dicts:
+    """Batches that are dicts, with something in them that is no tensor."""
+
+    def __init__(self, key: str = "x", unit: str = "m") -> None:
+        self.key, self.unit = key, unit
+
+    def __len__(self) -> int:
+        return 3
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """The numbers themselves."""
+        return {self.key: [indices], "unit": self.unit}
+
+
+def test_tensors() -> None:
+    """Rows are fetched by number and then transformed."""
+    data = TensorData(
+        torch.arange(6.0).view(3, 2),
+        torch.tensor([7, 8, 9]),
+        transform=lambda batch, generator: (batch[0] + 1, batch[1]),
+    )
+    values, labels = data.batch(torch.tensor([2, 0]), GENERATOR)
+
+    assert 3 == len(data)
+    assert torch.equal(torch.tensor([[5.0, 6.0], [1.0, 2.0]]), values)
+    assert torch.equal(torch.tensor([9, 7]), labels)
+
+
+def test_tensors_of_unequal_length() -> None:
+    """Inputs and targets must be as many."""
+    with pytest.raises(TrainingError) as caught:
+        TensorData(torch.zeros(3), torch.zeros(2))
+
+    assert ("the tensors of a data set must be equally long, got [3, 2]") == str(
+        caught.value
+    )
+
+
+def test_items() -> None:
+    """A map-style dataset is collated by torch."""
+    data = as_data(Items(), "train")
+    values, labels = data.batch(torch.tensor([3, 1]), GENERATOR)
+
+    assert isinstance(data, ItemData)
+    assert 4 == len(data)
+    assert torch.equal(torch.tensor([[3.0, 3.0], [1.0, 1.0]]), values)
+    assert torch.equal(torch.tensor([3, 1]), labels)
+
+
+def test_data_stay_as_they_are() -> None:
+    """What can fetch batches is taken as it is."""
+    data = Dicts()
+
+    assert isinstance(data, Data)
+    assert data is as_data(data, "train")
+
+
+def test_no_data() -> None:
+    """Anything else is refused, with what it would need."""
+    with pytest.raises(TrainingError) as caught:
+        as_data(iter([1]), "test")
+
+    assert (
+        "data('test'): a list_iterator is no data set."
+        " It needs __len__, and batch or __getitem__"
+    ) == str(caught.value)
+
+
+def points(count: int = 5, shift: float = 0.0, scale: float = 1.0) -> TensorData:
+    """Data of float32 and int64, shifted by a transform."""
+    return TensorData(
+        torch.arange(count) * scale,
+        torch.arange(count),
+        transform=lambda batch, generator: (batch[0] + shift, batch[1]),
+    )
+
+
+def test_fingerprint_of_equal_data() -> None:
+    """Equal data have equal fingerprints, empty ones too."""
+    empty = TensorData(torch.zeros(0))
+
+    assert fingerprint(points()) == fingerprint(points())
+    assert fingerprint(Dicts()) == fingerprint(Dicts())
+    assert fingerprint(empty) == fingerprint(empty)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [points(6), points(shift=1.0), points(scale=2.0), TensorData(torch.arange(5))],
+)
+def test_fingerprint_of_changed_data(changed: TensorData) -> None:
+    """More data, other data, other transforms: another fingerprint."""
+    assert fingerprint(points()) != fingerprint(changed)
+
+
+@pytest.mark.parametrize("changed", [Dicts(key="y"), Dicts(unit="km")])
+def test_fingerprint_of_changed_dicts(changed: Dicts) -> None:
+    """Keys count, and so do values that are no tensors."""
+    assert fingerprint(Dicts()) != fingerprint(changed)
+
+
+def test_fingerprint_looks_at_the_ends() -> None:
+    """Of many examples the first and nearly the last are looked at."""
+    first = torch.zeros(1000)
+    second, third = first.clone(), first.clone()
+    second[0] = 1.0
+    third[968:] = 1.0
+
+    prints = {fingerprint(TensorData(t)) for t in (first, second, third)}
+    assert 3 == len(prints)

@@ -1,0 +1,134 @@
+"""Metrics over a split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wpack.data import TensorData
+from wpack.devices import place
+from wpack.errors import TrainingError
+from wpack.evaluate import blaming, evaluate
+from wpack.stopping import Interrupted, never
+from wpack.tasks import Task
+
+CPU = place("cpu")
+
+
+class Sums(Task):
+    """Rows whose metric is their own value; a dict and two arguments to the model."""
+
+    def __init__(self, arguments: type = tuple) -> None:
+        self.arguments = arguments
+
+    def model(self) -> nn.Module:
+        return Adder()
+
+    def data(self, split: str) -> TensorData:
+        return TensorData(torch.arange(7.0), torch.arange(7.0) * 10)
+
+    def inputs(self, batch: Any) -> Any:
+        if self.arguments is dict:
+            return {"right": batch[1], "left": batch[0]}
+        return tuple(batch)
+
+    def metrics(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        some = outputs[outputs > 40]
+        return {"sum": outputs, "some": some, "none": outputs[:0]}
+
+
+class Adder(nn.Module):
+    """left - right when training, left + right otherwise."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left - right if self.training else left + right
+
+
+def measure(task: Task, batch_size: int = 3, **options: Any) -> dict[str, float]:
+    """The metrics of a model in training mode."""
+    model = task.model().train()
+    metrics = evaluate(
+        model,
+        task,
+        task.data("test"),
+        batch_size=batch_size,
+        placement=CPU,
+        **options,
+    )
+
+    assert model.training
+    return metrics
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("arguments", [tuple, dict])
+def test_mean_over_rows(batch_size: int, arguments: type) -> None:
+    """Every row counts once, whatever the batches; metrics may skip rows."""
+    expected = {"sum": 33.0, "some": 55.0, "none": 0.0}
+
+    assert expected == measure(Sums(arguments), batch_size)
+
+
+def test_empty_data() -> None:
+    """A mean over nothing is refused."""
+    with pytest.raises(TrainingError) as caught:
+        evaluate(
+            Adder(), Sums(), TensorData(torch.zeros(0)), batch_size=1, placement=CPU
+        )
+
+    assert "the data to evaluate on are empty" == str(caught.value)
+
+
+def test_t02_stop() -> None:
+    """The flag is asked before each batch; the model gets its mode back."""
+    answers = [0, 0, 143]
+    model = Adder().train()
+    with pytest.raises(Interrupted) as caught:
+        evaluate(
+            model,
+            Sums(),
+            Sums().data("test"),
+            batch_size=3,
+            placement=CPU,
+            stop=lambda: answers.pop(0),
+        )
+
+    assert 143 == caught.value.exit_code
+    assert "stopped during evaluation" == str(caught.value)
+    assert [] == answers
+    assert model.training
+
+
+def test_never() -> None:
+    """The default flag never stops anything."""
+    assert 0 == never()
+
+
+def test_blame() -> None:
+    """What a user's code raises is told with its place; our own errors pass."""
+    with pytest.raises(TrainingError) as caught, blaming("step 3"):
+        raise ValueError("bad shape")
+    assert "step 3: ValueError: bad shape. --debug shows the traceback" == str(
+        caught.value
+    )
+    assert isinstance(caught.value.__cause__, ValueError)
+
+    with pytest.raises(TrainingError) as caught, blaming("step 3"):
+        raise KeyError
+    assert "step 3: KeyError. --debug shows the traceback" == str(caught.value)
+
+    with pytest.raises(Interrupted), blaming("step 3"):
+        raise Interrupted("stopped", exit_code=130)
+
+
+def test_t10_out_of_memory() -> None:
+    """A full device is told with what helps."""
+    with pytest.raises(TrainingError) as caught, blaming("step 3"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate …")
+
+    assert (
+        "step 3: the device is out of memory. Set a smaller finetune.batch_size"
+    ) == str(caught.value)

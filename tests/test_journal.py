@@ -1,0 +1,71 @@
+"""A run's log."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from wpack import journal
+from wpack.errors import StorageError, UsageError
+from wpack.journal import Journal
+
+
+def test_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each record is a line of JSON with its time, on disk at once."""
+    monkeypatch.setattr(journal.time, "time", lambda: 12.34567)
+    path = tmp_path / "log.jsonl"
+    log = Journal(path)
+    log.write({"event": "note", "text": "é\n"})
+    log.write({"loss": math.nan, "metrics": {"a": math.inf, "b": 0.5}})
+    lines = path.read_text("utf-8").splitlines()
+    log.close()
+
+    assert [
+        {"time": 12.346, "event": "note", "text": "é\n"},
+        {"time": 12.346, "loss": None, "metrics": {"a": None, "b": 0.5}},
+    ] == [json.loads(line) for line in lines]
+
+
+def test_lines_are_added(tmp_path: Path) -> None:
+    """A log that is there is gone on with."""
+    for number in (1, 2):
+        log = Journal(tmp_path / "log.jsonl")
+        log.write({"number": number})
+        log.close()
+
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [1, 2] == [json.loads(line)["number"] for line in lines]
+
+
+def test_one_writer(tmp_path: Path) -> None:
+    """A second writer is refused while the first one lives."""
+    first = Journal(tmp_path / "log.jsonl")
+    with pytest.raises(UsageError) as caught:
+        Journal(tmp_path / "log.jsonl")
+    first.close()
+
+    assert f"{tmp_path}: another process is writing to this run" == str(caught.value)
+    Journal(tmp_path / "log.jsonl").close()
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    """A log that cannot be opened is told with the reason."""
+    path = tmp_path / "no" / "log.jsonl"
+    with pytest.raises(StorageError) as caught:
+        Journal(path)
+
+    assert f"{path}: cannot be written: No such file or directory" == str(caught.value)
+
+
+def test_full_disk() -> None:
+    """A line that does not fit is told, not lost quietly."""
+    log = Journal(Path("/dev/full"))
+    with pytest.raises(StorageError) as caught:
+        log.write({"a": 1})
+
+    assert "/dev/full: cannot be written: No space left on device" == str(caught.value)
+    with pytest.raises(OSError, match="No space left"):
+        log.close()

@@ -1,0 +1,127 @@
+"""Training data: examples fetched a batch at a time, by their numbers.
+
+One fetch a step, vectorised over the batch, in the process that trains: for data that
+fit into memory nothing is faster.  Anything with ``__len__`` and ``__getitem__`` works
+too, one example at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from .errors import TrainingError
+
+#: Changes a fetched batch: ``transform(batch, generator) -> batch``.
+Transform = Callable[[tuple[Tensor, ...], torch.Generator], Any]
+
+
+@runtime_checkable
+class Data(Protocol):
+    """Examples, numbered from 0."""
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Any:
+        """The examples with these numbers, as one batch: a tuple or dict of tensors.
+
+        Args:
+            indices: ``(batch,)`` int64, on the CPU.
+            generator: All randomness (augmentation) must come from it or from torch's
+                global generators, which are seeded for each step; a run resumes
+                exactly then.
+        """
+
+
+class TensorData:
+    """Tensors in memory whose first dimension counts examples.
+
+    Args:
+        tensors: Each ``(examples, ...)``, usually inputs and targets.
+        transform: Applied to each fetched batch, a tuple of ``(batch, ...)`` tensors.
+
+    Raises:
+        TrainingError: The tensors do not count the same number of examples.
+    """
+
+    def __init__(self, *tensors: Tensor, transform: Transform | None = None) -> None:
+        counts = [len(tensor) for tensor in tensors]
+        if len(set(counts)) != 1:
+            raise TrainingError(
+                f"the tensors of a data set must be equally long, got {counts}"
+            )
+        self.tensors = tensors
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Any:
+        """See :meth:`Data.batch`."""
+        fetched = tuple(tensor[indices] for tensor in self.tensors)
+        return self.transform(fetched, generator) if self.transform else fetched
+
+
+class ItemData:
+    """A map-style dataset (``__len__`` and ``__getitem__``), collated by torch."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Any:
+        """See :meth:`Data.batch`; the dataset's own randomness must be torch's."""
+        items = [self.dataset[i] for i in indices.tolist()]
+        return torch.utils.data.default_collate(items)
+
+
+def as_data(found: Any, split: str) -> Data:
+    """What a task gave for a split, as :class:`Data`.
+
+    Raises:
+        TrainingError: It has neither ``batch`` nor ``__getitem__``, or no length.
+    """
+    if isinstance(found, Data):
+        return found
+    if hasattr(found, "__len__") and hasattr(found, "__getitem__"):
+        return ItemData(found)
+    raise TrainingError(
+        f"a {type(found).__name__} is no data set",
+        where=f"data({split!r})",
+        hint="It needs __len__, and batch or __getitem__",
+    )
+
+
+def fingerprint(data: Data, examples: int = 32) -> str:
+    """SHA-256 over the number of examples and some of them, evenly spread: tells
+    changed data, and changed options of its augmentation, from the same again."""
+    count = len(data)
+    digest = hashlib.sha256(str(count).encode())
+    if count:
+        indices = torch.arange(min(examples, count)) * count // min(examples, count)
+        _update(digest, data.batch(indices, torch.Generator().manual_seed(0)))
+    return digest.hexdigest()
+
+
+def _update(digest: Any, batch: Any) -> None:
+    """Add a batch's tensors, with their dtypes and shapes, to a digest."""
+    if isinstance(batch, Tensor):
+        digest.update(f"{batch.dtype}{tuple(batch.shape)}".encode())
+        flat = batch.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    elif isinstance(batch, Mapping):
+        for key in sorted(batch):
+            digest.update(str(key).encode())
+            _update(digest, batch[key])
+    elif isinstance(batch, Sequence) and not isinstance(batch, str):
+        for value in batch:
+            _update(digest, value)
+    else:
+        digest.update(str(batch).encode())

@@ -1,0 +1,293 @@
+"""Fine-tuning: one loop, from top to bottom, that yields what happens.
+
+    for event in finetune(tied, task, recipe, teacher=original, run=run):
+        if isinstance(event, Step):
+            print(event.step, event.loss)
+
+Nothing is printed and no signal is caught here.  When the loop has ended, the student
+holds the best weights, rounded to what its file will store: what is written is exactly
+what was evaluated.  On a CPU a run that was stopped anywhere and resumed gives the same
+bits as one that was not, provided torch uses the same number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from .data import fingerprint
+from .devices import place
+from .errors import StorageError, TrainingError
+from .evaluate import blaming, evaluate
+from .events import Evaluated, Event, Finished, Note, Saved
+from .meter import Meter
+from .runs import Run, State
+from .sampling import Sampler
+from .scores import Scores
+from .spec.recipe import FinetuneSpec
+from .stopping import Interrupted, Stop, never
+from .tasks import Task, splits
+from .training import Training, storage_dtypes
+
+
+def finetune(
+    student: nn.Module,
+    task: Task,
+    recipe: FinetuneSpec,
+    *,
+    teacher: nn.Module | None = None,
+    run: Run | None = None,
+    config: Mapping[str, Any] | None = None,
+    storage: Mapping[str, torch.dtype] | None = None,
+    device: str = "auto",
+    stop: Stop = never,
+) -> Iterator[Event]:
+    """Train a student, tied or not.
+
+    Args:
+        student: :class:`~wpack.tie.Tied` or any module; moved to the device and trained
+            in place.
+        recipe: The spec's ``finetune`` section; its ``task`` and ``distill.teacher``
+            are the caller's to resolve.
+        teacher: The untied network; not called without ``recipe.distill``.
+        run: Where to save and log; None: nowhere.  It is closed at the end.
+        config: What else the run is made of (versions, hashes of plan and checkpoint),
+            as JSON values; a changed one is not resumed.
+        storage: State-dict name of the student → dtype that it will be stored in; None:
+            as the plan of a tied student says, and unchanged for another.
+        device: ``auto`` or a torch device.
+        stop: Asked before each step and each batch of an evaluation.
+
+    Yields:
+        One :class:`~wpack.events.Step` a step, and the other events between them; last
+        comes :class:`~wpack.events.Finished`.
+
+    Raises:
+        TrainingError: The data, the task or the loss make going on impossible.
+        UsageError: The run, the device or the recipe does not fit.
+        Interrupted: ``stop`` said so; the run was saved.
+        StorageError: The last state could not be saved.
+    """
+    job = _Job(student, task, recipe, teacher, storage, device, run, stop)
+    try:
+        yield from job.start(config or {})
+        while True:
+            if job.evaluation_is_due():
+                yield from job.evaluate()
+            if job.saving_is_due():
+                yield from job.save()
+            if job.is_done():
+                break
+            if code := stop():
+                yield from job.interrupt(code)
+            yield from job.take_step()
+        yield from job.finish()
+    finally:
+        job.close()
+
+
+class _Job:
+    """The parts of the loop and what they pass to each other."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        task: Task,
+        recipe: FinetuneSpec,
+        teacher: nn.Module | None,
+        storage: Mapping[str, torch.dtype] | None,
+        device: str,
+        run: Run | None,
+        stop: Stop,
+    ) -> None:
+        self.task, self.recipe, self.run, self.stop = task, recipe, run, stop
+        self.placement = place(device, recipe.precision)
+        with blaming("data"):
+            self.splits = splits(task)
+        sampler = Sampler(len(self.splits["train"]), recipe.batch_size, recipe.seed)
+        self.per_epoch = sampler.steps_per_epoch
+        self.steps = recipe.steps or (recipe.epochs or 1) * self.per_epoch
+        self.training = Training(
+            student.to(self.placement.device),
+            task,
+            recipe,
+            teacher=teacher,
+            storage=storage_dtypes(student) if storage is None else storage,
+            placement=self.placement,
+            sampler=sampler,
+            steps=self.steps,
+        )
+        metric = recipe.metric or task.metric
+        self.scores = Scores(metric, metric in task.lower_is_better)
+        #: The split evaluated each epoch; ``test`` only where there is no other.
+        self.watched = next((name for name in self.splits if name != "train"), "")
+        self.saved = self.tried = -1
+        self.meter = Meter(
+            self.steps, self.per_epoch, recipe.batch_size, self.placement.device
+        )
+
+    def start(self, config: Mapping[str, Any]) -> Iterator[Event]:
+        """Begin the run, or go back to where it was."""
+        self.training.student.train()
+        if self.run is None:
+            return
+        with blaming("data"):
+            prints = {name: fingerprint(data) for name, data in self.splits.items()}
+        recipe = self.recipe.model_dump(mode="json", exclude={"save_every"})
+        state = self.run.start(
+            {
+                **config,
+                "data": prints,
+                "precision": self.placement.precision,
+                "recipe": recipe,
+                "torch": torch.__version__,
+            }
+        )
+        for text in self.run.notes:
+            yield from self._tell(Note(text))
+        if state is not None:
+            self._restore(state)
+
+    def evaluation_is_due(self) -> bool:
+        """Whether this is the start, the end, or the end of an epoch."""
+        step = self.training.step
+        at_border = step % self.per_epoch == 0 or step == self.steps
+        return bool(self.watched) and at_border and step != self.scores.step
+
+    def evaluate(self) -> Iterator[Event]:
+        """Evaluate the weights as they would be stored, and keep the best."""
+        training = self.training
+        names = [self.watched]
+        if training.step == 0:
+            names = [name for name in self.splits if name != "train"]
+        events: list[Event] = []
+        try:
+            with training.as_stored() as weights:
+                for name in names:
+                    events.append(event := self._measure(name, training.step))
+                    if event.is_best:
+                        training.keep(weights)
+        except Interrupted as interrupted:
+            yield from self.interrupt(interrupted.exit_code)
+        self.scores.step = training.step
+        for told in events:
+            yield from self._tell(told)
+        self.meter.restart()
+
+    def saving_is_due(self) -> bool:
+        """Whether there is a state to save that is not saved yet."""
+        step = self.training.step
+        every = self.recipe.save_every or self.per_epoch
+        at_border = step > 0 and (step % every == 0 or step == self.steps)
+        return self.run is not None and at_border and step != self.tried
+
+    def save(self, *, must: bool = False) -> Iterator[Event]:
+        """Save the run; a failure is told and outlived, unless nothing comes after."""
+        if self.run is None or self.training.step == self.saved:
+            return
+        step, scaler = self.training.step, self.training.scaler.state_dict()
+        values = {"scaler": scaler, "scores": asdict(self.scores)}
+        self.tried = step
+        try:
+            path = self.run.save(step, values, self.training.state())
+        except StorageError as error:
+            if must or self.is_done():
+                raise
+            yield from self._tell(Note(f"{error}; training goes on{self._kept()}"))
+        else:
+            self.saved = step
+            yield from self._tell(Saved(step, path))
+        self.meter.restart()
+
+    def is_done(self) -> bool:
+        """Whether the last step was taken."""
+        return self.training.step == self.steps
+
+    def take_step(self) -> Iterator[Event]:
+        """Take one step; tell of it, or of several at once."""
+        training = self.training
+        with blaming(f"step {training.step + 1}"):
+            loss = training.take_step(self.splits["train"])
+        is_full = self.meter.add(training.step, training.rate, loss)
+        is_border = self.is_done() or self.evaluation_is_due() or self.saving_is_due()
+        if is_full or is_border:
+            yield from self._read()
+
+    def interrupt(self, code: int) -> Iterator[Event]:
+        """Save, and raise :class:`~wpack.stopping.Interrupted`."""
+        yield from self._read()
+        yield from self.save(must=True)
+        step = self.training.step
+        raise Interrupted(
+            f"stopped after step {step} of {self.steps}",
+            exit_code=code,
+            where=self.run.folder if self.run else None,
+            hint="--resume auto goes on from there" if self.run else "Nothing is saved",
+        )
+
+    def finish(self) -> Iterator[Event]:
+        """Give the student the result, and evaluate that on ``test``."""
+        scores, training = self.scores, self.training
+        training.settle()
+        step = self.steps
+        if scores.best:
+            step = scores.best_step
+            scores.latest["validation"] = scores.best
+            if "test" in self.splits:
+                try:
+                    yield from self._tell(self._measure("test", step))
+                except Interrupted as interrupted:
+                    yield from self.interrupt(interrupted.exit_code)
+        after = dict(scores.latest)
+        yield from self._tell(Finished(step, scores.metric, scores.before, after))
+
+    def close(self) -> None:
+        """Give up the run folder."""
+        if self.run is not None:
+            self.run.close()
+
+    def _measure(self, split: str, step: int) -> Evaluated:
+        metrics = evaluate(
+            self.training.student,
+            self.task,
+            self.splits[split],
+            batch_size=self.recipe.eval_batch_size or self.recipe.batch_size,
+            placement=self.placement,
+            stop=self.stop,
+        )
+        is_best = self.scores.add(step, split, metrics)
+        return Evaluated(step, split, metrics, self.scores.metric, is_best)
+
+    def _read(self) -> Iterator[Event]:
+        """Tell of the steps taken since the last time."""
+        for step in self.meter.read():
+            if not math.isfinite(step.loss):
+                raise TrainingError(
+                    f"the loss is {step.loss} at step {step.step}{self._kept()}",
+                    where=self.run.folder if self.run else None,
+                    hint="Lower finetune.optimizer.lr, or set finetune.clip_norm",
+                )
+            yield from self._tell(step)
+
+    def _kept(self) -> str:
+        return f"; the state of step {self.saved} is kept" if self.saved >= 0 else ""
+
+    def _tell(self, event: Event) -> Iterator[Event]:
+        """Log an event, then yield it; a log that cannot be written is told of."""
+        try:
+            if self.run is not None:
+                self.run.log(event.record())
+        except StorageError as error:
+            yield Note(str(error))
+        yield event
+
+    def _restore(self, state: State) -> None:
+        with blaming(f"step {state.step} of the run"):
+            self.training.restore(state.step, state.tensors, state.values["scaler"])
+        self.scores = Scores(**state.values["scores"])
+        self.saved = self.tried = state.step

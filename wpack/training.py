@@ -1,0 +1,271 @@
+"""All of a training run that changes from step to step, and one step of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import sampling
+from .averaging import RunningMean
+from .data import Data
+from .devices import Placement
+from .distill import blend, divergence
+from .errors import TrainingError, UsageError
+from .optimizers import (
+    load_state_tensors,
+    make_optimizer,
+    set_learning_rate,
+    state_tensors,
+    trained,
+)
+from .schedule import learning_rate
+from .spec.recipe import FinetuneSpec
+from .tasks import Task, call_model
+from .tie import Tied
+
+# What the random numbers of a step are for; each use has its own.
+_AUGMENTATION, _DROPOUT = 1, 2
+
+
+class Training:
+    """A student on its way.
+
+    Attributes:
+        step: Steps taken.
+        best: State-dict name → tensor of the best weights so far, as they would be
+            stored, on the CPU; empty before :meth:`keep`.
+        rate: Learning rate of the last step taken.
+
+    Args:
+        student: On its device; trained in place.
+        teacher: Moved to the device and put in ``eval`` mode; not called without
+            ``recipe.distill``.
+        storage: State-dict name of the student → dtype it will be stored in.
+        sampler: Which examples a step sees.
+        steps: Steps of the whole run.
+
+    Raises:
+        UsageError: The recipe asks for a teacher or for label smoothing, and there is
+            none, or the task's loss does not know it.
+        TrainingError: Nothing in the student is trained.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        task: Task,
+        recipe: FinetuneSpec,
+        *,
+        teacher: nn.Module | None,
+        storage: Mapping[str, torch.dtype],
+        placement: Placement,
+        sampler: sampling.Sampler,
+        steps: int,
+    ) -> None:
+        self.student = student
+        self.task = task
+        self.recipe = recipe
+        self.teacher = _ready(teacher, placement) if recipe.distill else None
+        self.storage = storage
+        self.placement = placement
+        self.sampler = sampler
+        self.steps = steps
+        self.step = 0
+        self.rate = 0.0
+        self.best: dict[str, Tensor] = {}
+        self.parameters = list(trained(student).values())
+        self.optimizer = make_optimizer(student, recipe.optimizer)
+        self.mean = RunningMean(self.weights(), recipe.ema) if recipe.ema else None
+        self.scaler = torch.amp.GradScaler(
+            placement.device.type, enabled=placement.precision == "float16"
+        )
+        self._task_loss = _smoothed(task, recipe.label_smoothing)
+
+    def weights(self) -> dict[str, Tensor]:
+        """State-dict name → tensor, not copied: pools once, kept tensors, buffers."""
+        return {
+            name: value
+            for name, value in self.student.state_dict().items()
+            if isinstance(value, Tensor)
+        }
+
+    def take_step(self, data: Data) -> Tensor:
+        """One step of the optimiser; the loss before it, 0-d, on the device.
+
+        The random numbers are a function of the seed and the step alone.
+        """
+        recipe, step = self.recipe, self.step
+        indices = torch.from_numpy(self.sampler.indices(step))
+        self.rate = learning_rate(
+            step,
+            self.steps,
+            recipe.optimizer.lr,
+            recipe.schedule.name,
+            recipe.schedule.warmup,
+        )
+        with sampling.seeded(self.placement.device, recipe.seed, _DROPOUT, step):
+            generator = sampling.generator(recipe.seed, _AUGMENTATION, step)
+            batch = self.placement.move(data.batch(indices, generator))
+            loss = self._loss(batch)
+            self.optimizer.zero_grad()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if recipe.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
+        set_learning_rate(self.optimizer, self.rate)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        if self.mean:
+            self.mean.update(self.weights(), self.step)
+        return loss.detach()
+
+    def _loss(self, batch: Any) -> Tensor:
+        inputs = self.task.inputs(batch)
+        with self.placement.autocast():
+            outputs = call_model(self.student, inputs)
+            loss = self._task_loss(outputs, batch)
+        distill = self.recipe.distill
+        if distill is None or self.teacher is None:
+            return loss
+        with torch.no_grad(), self.placement.autocast():
+            taught = call_model(self.teacher, inputs)
+        distance = divergence(
+            self.task.logits(outputs, batch),
+            self.task.logits(taught, batch),
+            distill.temperature,
+        )
+        return blend(loss, distance, distill.weight)
+
+    @contextmanager
+    def as_stored(self) -> Iterator[dict[str, Tensor]]:
+        """The student with the weights that a file of this moment would hold, for as
+        long as the block lasts: the running mean where there is one, rounded to the
+        dtypes of :attr:`storage`.  Gives these weights, not copied."""
+        live = self.weights()
+        source = self.mean.tensors if self.mean else live
+        stored = {
+            name: value.to(self.storage.get(name, value.dtype)).to(value.dtype)
+            for name, value in source.items()
+        }
+        changed = [name for name in live if stored[name] is not live[name]]
+        saved = {name: live[name].clone() for name in changed}
+        self.load({name: stored[name] for name in changed})
+        try:
+            yield stored
+        finally:
+            self.load(saved)
+
+    def keep(self, weights: Mapping[str, Tensor]) -> None:
+        """Remember weights as the best so far."""
+        self.best = {name: w.detach().cpu().clone() for name, w in weights.items()}
+
+    def settle(self) -> None:
+        """Give the student the result for good: the best weights, or the last ones
+        where none were kept."""
+        if not self.best:
+            with self.as_stored() as weights:
+                self.keep(weights)
+        self.load(self.best)
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy weights into the student, in place."""
+        live = self.weights()
+        for name, value in weights.items():
+            live[name].copy_(value)
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """File → name → tensor of all that the next steps depend on.
+
+        Raises:
+            TrainingError: A trained weight is NaN or infinite, and going on from it is
+                hopeless.
+        """
+        for name, value in trained(self.student).items():
+            if not value.isfinite().all():
+                raise TrainingError(
+                    f"{name} has weights that are NaN or infinite",
+                    where=f"step {self.step}",
+                    hint="Lower finetune.optimizer.lr, or set finetune.clip_norm",
+                )
+        training = {
+            **_prefixed("model", self.weights()),
+            **_prefixed("optimizer", state_tensors(self.optimizer, self.student)),
+            **_prefixed("mean", self.mean.tensors if self.mean else {}),
+        }
+        return {"training": training, **({"best": self.best} if self.best else {})}
+
+    def restore(
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        scaler: dict[str, Any],
+    ) -> None:
+        """Go back to a :meth:`state`, and to the scaler's of the same moment."""
+        saved = tensors["training"]
+        self.load(_stripped("model", saved))
+        load_state_tensors(self.optimizer, self.student, _stripped("optimizer", saved))
+        if self.mean:
+            for name, value in _stripped("mean", saved).items():
+                self.mean.tensors[name].copy_(value)
+        self.best = dict(tensors.get("best", {}))
+        self.scaler.load_state_dict(scaler)
+        self.step = step
+
+
+def _ready(teacher: nn.Module | None, placement: Placement) -> nn.Module:
+    """The teacher where and as it is called."""
+    if teacher is None:
+        raise UsageError(
+            "there is no teacher to distil from",
+            where="finetune.distill",
+            hint="Set it to null to learn from labels only",
+        )
+    return teacher.to(placement.device).eval().requires_grad_(False)
+
+
+def _smoothed(task: Task, share: float) -> Callable[[Any, Any], Tensor]:
+    """The task's loss, with label smoothing where that is asked for."""
+    if not share:
+        return task.loss
+    if "label_smoothing" not in inspect.signature(task.loss).parameters:
+        raise UsageError(
+            "the task's loss takes no label_smoothing", where="finetune.label_smoothing"
+        )
+    return partial(task.loss, label_smoothing=share)
+
+
+def _prefixed(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _stripped(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{group}/"
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def storage_dtypes(student: nn.Module) -> dict[str, torch.dtype]:
+    """The dtypes that a tied student's plan stores it in, by state-dict name; nothing
+    for another module, whose weights are stored as they are."""
+    if not isinstance(student, Tied):
+        return {}
+    plan = student.plan
+    pools = (f"pools.{name}" for name, _ in student.pools.named_parameters())
+    dtypes = dict(zip(pools, (pool.dtype for pool in plan.pools), strict=True))
+    dtypes |= {f"module.{t.name}": t.info.dtype for t in plan.kept}
+    dtypes |= {
+        f"module.{alias}": plan.by_name[root].info.dtype
+        for alias, root in plan.aliases.items()
+    }
+    return {name: getattr(torch, dtype.name) for name, dtype in dtypes.items()}
