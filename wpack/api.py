@@ -1,0 +1,281 @@
+"""The verbs: what the command line and a library's user call.
+
+Each takes paths and values and returns values; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import checkpoint, container, weight_file
+from .diff import Difference, compare
+from .errors import UsageError
+from .packing import non_finite, stored
+from .plan import Plan
+from .planner import make_plan
+from .pool import project
+from .residence import residence
+from .source import Source
+from .spec import Spec
+from .stats import FileStats, of_checkpoint, of_container, of_plan
+from .tensors import TensorInfo
+
+if TYPE_CHECKING:
+    from .events import Event
+    from .stopping import Stop
+
+StrPath = str | os.PathLike[str]
+#: ``progress(done_bytes, total_bytes, what)``
+Progress = Callable[[int, int, str], object]
+
+#: Suffixes that torch.save's files have.
+TORCH_SUFFIXES = (".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan for a checkpoint.
+
+    Attributes:
+        stats: What the file will cost; ``file_bytes`` is exact.
+        notes: What a user should know.
+    """
+
+    plan: Plan
+    stats: FileStats
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file that has been written.
+
+    Attributes:
+        stats: What it costs.
+        source: What the checkpoint costs.
+        notes: What a user should know.
+    """
+
+    stats: FileStats
+    source: FileStats
+    notes: tuple[str, ...]
+
+
+def infos(path: StrPath, *, key: str | None = None) -> list[TensorInfo]:
+    """The tensors of a file of either kind, from its headers."""
+    with weight_file.opened(path, key=key) as file:
+        return list(file.infos)
+
+
+def plan(checkpoint_path: StrPath, spec: Spec, *, key: str | None = None) -> Planned:
+    """What would be shared with what, and the size of the file; no weight is read.
+
+    Raises:
+        SpecError, PlanError: As :func:`wpack.planner.make_plan`.
+        CheckpointError, FormatError, StorageError: The checkpoint cannot be read.
+    """
+    with checkpoint.open(checkpoint_path, key=key) as source:
+        planned = make_plan(spec, source.infos)
+        # A digest takes as much room whatever it is, so the size needs no reading.
+        unread = Source("0" * 64, source.file_bytes, "")
+        predicted = container.predicted_bytes(planned.plan, spec.text, unread)
+        return Planned(
+            planned.plan,
+            of_plan(planned.plan, "", predicted, residence(planned.plan)),
+            (*source.notes, *planned.notes),
+        )
+
+
+def compress(
+    checkpoint_path: StrPath,
+    spec: Spec,
+    output: StrPath,
+    *,
+    force: bool = False,
+    key: str | None = None,
+    fail_on_nan: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Project a checkpoint onto its pools and write a ``.wpool``.
+
+    Memory: the pools' sums (4 bytes a backing weight) and one tensor.
+
+    Args:
+        force: Replace an output that exists.
+        fail_on_nan: Refuse weights that are NaN or infinite instead of noting them.
+
+    Raises:
+        UsageError: The output exists, or is the wrong kind of thing.
+    """
+    refuse_existing(output, force)
+    with checkpoint.open(checkpoint_path, key=key) as source:
+        planned = make_plan(spec, source.infos)
+        total, done = sum(t.info.nbytes for t in planned.plan.pooled), 0
+
+        def count(tensor: object) -> None:
+            nonlocal done
+            done += tensor.info.nbytes  # type: ignore[attr-defined]
+            if progress is not None:
+                progress(done, total, "projecting")
+
+        repair = {name: pool.repair or "none" for name, pool in spec.pools.items()}
+        backing = project(planned.plan, source.read, repair, count)
+        notes = [*source.notes, *planned.notes, *non_finite(backing, fail_on_nan)]
+        container.write(
+            output,
+            planned.plan,
+            spec.text,
+            source.source(),
+            stored(planned.plan, backing, source),
+            force=force,
+        )
+        plain = of_checkpoint(
+            str(checkpoint_path), source.format, source.file_bytes, source.infos
+        )
+    return Packed(stats(output), plain, tuple(notes))
+
+
+def finetune(
+    checkpoint_path: StrPath,
+    spec: Spec,
+    output: StrPath,
+    *,
+    force: bool = False,
+    key: str | None = None,
+    task: str | None = None,
+    run: StrPath | None = None,
+    resume: str | None = None,
+    device: str = "auto",
+    stop: Stop | None = None,
+) -> Iterator[Event]:
+    """Train a checkpoint with its weights tied, its original as the teacher, and write
+    a ``.wpool``.
+
+    Args:
+        checkpoint_path: A checkpoint, which is projected and repaired first, or a
+            ``.wpool`` to go on from.
+        task: Overrides the spec's: ``module:attribute``, ``./file.py:attribute`` or a
+            built-in's name.
+        run: Folder of the run; ``OUTPUT.run`` unless given.
+        resume: ``"auto"`` to go on with a run that was stopped, or its folder.
+        stop: As :func:`wpack.finetune.finetune`.
+
+    Yields:
+        What happens; last a :class:`~wpack.events.Finished`, once the file stands.
+
+    Raises:
+        UsageError: The output exists, the task or the run does not fit.
+        TrainingError: The loss, the data or the model make going on impossible.
+    """
+    # Training needs torch, which takes seconds to import.
+    from . import tuning
+
+    refuse_existing(output, force)
+    yield from tuning.finetune(
+        checkpoint_path,
+        spec,
+        output,
+        force=force,
+        key=key,
+        task=task,
+        run=run,
+        resume=resume,
+        device=device,
+        stop=stop,
+    )
+
+
+def evaluate(
+    path: StrPath, task: str, *, device: str = "auto", batch_size: int | None = None
+) -> dict[str, float]:
+    """A task's metrics of a ``.wpool`` or a plain checkpoint, on its test split (on its
+    validation split where there is no other)."""
+    from . import tuning
+
+    return tuning.evaluate(path, task, device=device, batch_size=batch_size)
+
+
+def inflate(
+    path: StrPath,
+    output: StrPath,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    max_working_bytes: int | None = None,
+) -> None:
+    """Write a plain checkpoint with the exact working weights, aliases re-tied.
+
+    A ``.safetensors`` is streamed and holds each tensor on its own; a ``.pt`` holds
+    views of one storage a pool, as :func:`torch.save` keeps them.
+    """
+    refuse_existing(output, force)
+    if Path(output).suffix in TORCH_SUFFIXES:
+        from .loader import load_file
+
+        tensors = load_file(path, backend="copy", max_working_bytes=max_working_bytes)
+        checkpoint.write_torch(output, tensors, force=force)
+        return
+    with weight_file.opened(path, max_working_bytes=max_working_bytes) as file:
+        total = sum(i.nbytes for i in file.infos if i.alias_of is None)
+
+        def arrays() -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+            done = 0
+            for info in file.infos:
+                if info.alias_of is None:
+                    yield info.name, file.blocks(info.name)
+                    done += info.nbytes
+                    if progress is not None:
+                        progress(done, total, "inflating")
+
+        checkpoint.write_safetensors(output, file.infos, arrays(), force=force)
+
+
+def stats(path: StrPath, *, backend: str = "auto") -> FileStats:
+    """What a file costs, tensor by tensor; no weight is read."""
+    if weight_file.is_wpool(path):
+        with container.read(path) as file:
+            return of_container(file, residence(file.plan, backend=backend))
+    with checkpoint.open(path) as plain:
+        return of_checkpoint(
+            os.fspath(path), plain.format, plain.file_bytes, plain.infos
+        )
+
+
+def verify(path: StrPath) -> tuple[str, ...]:
+    """Check every hash and every bound of a ``.wpool``.
+
+    Returns:
+        What is wrong, a sentence each; empty for a sound file.
+
+    Raises:
+        FormatError: The header is already broken.
+    """
+    with container.read(path) as file:
+        return tuple(container.verify(file))
+
+
+def diff(a: StrPath, b: StrPath) -> Difference:
+    """Compare the working weights of two files of any kind."""
+    with weight_file.opened(a) as left, weight_file.opened(b) as right:
+        return compare(left, right)
+
+
+def refuse_existing(output: StrPath, force: bool) -> None:
+    """Fail before hours of work where the output may not be written.
+
+    Raises:
+        UsageError: It exists and ``force`` is not given, or is a folder.
+    """
+    path = Path(output)
+    if path.is_dir():
+        raise UsageError("is a folder, not a file", where=path)
+    if path.is_file() and not force:
+        raise UsageError("exists", where=path, hint="Pass --force to replace it")
+    if not path.parent.is_dir():
+        raise UsageError("its folder does not exist", where=path)

@@ -1,0 +1,80 @@
+"""Networks filled from files: the tied student and its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .arrangement import POOL_PREFIX, arrange
+from .plan import Plan, TensorPlan
+from .slots import match, slots
+from .tensors import DType, TensorInfo, blocks, from_float
+from .tie import Tied
+from .weight_file import WeightFile
+
+
+def fill(module: nn.Module, weights: WeightFile) -> nn.Module:
+    """Copy a file's tensors into a module that has the same names and shapes.
+
+    Returns:
+        The module.
+
+    Raises:
+        TrainingError: The module is not the one that the file was made from; the
+            message lists what is missing, of another shape, or not in the file.
+    """
+    infos = {info.name: info for info in weights.infos}
+    everything = Plan((), tuple(TensorPlan(info) for info in weights.infos), 64)
+    held = match(module, everything)
+    found = dict(slots(module))
+    with torch.no_grad():
+        for name in held:
+            found[name].tensor.copy_(as_tensor(infos[name], weights.blocks(name)))
+    return module
+
+
+def tie(module: nn.Module, plan: Plan, backing: Mapping[str, np.ndarray]) -> Tied:
+    """The module with its pooled weights tied.
+
+    Args:
+        backing: Pool → ``(backing,)``, float32 or float64.
+    """
+    return Tied(module, plan, {n: torch.from_numpy(v) for n, v in backing.items()})
+
+
+def stored(student: Tied) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+    """What a file of a student holds, in the file's order, raw in its dtypes."""
+    dtypes = {POOL_PREFIX + pool.name: pool.dtype for pool in student.plan.pools}
+    values = {POOL_PREFIX + name: pool for name, pool in student.backing().items()}
+    values |= student.kept()
+    for entry in arrange(student.plan).stored:
+        dtype = dtypes.get(entry.name, entry.dtype)
+        yield entry.name, _raw_blocks(values[entry.name], dtype)
+
+
+def as_tensor(info: TensorInfo, parts: Iterator[np.ndarray]) -> Tensor:
+    """A tensor of its own from raw blocks."""
+    raw = np.concatenate([np.empty(0, info.dtype.raw), *parts])
+    flat = torch.from_numpy(raw.view(f"u{min(info.dtype.itemsize, 8)}"))
+    return flat.view(getattr(torch, info.dtype.name)).reshape(info.shape)
+
+
+def _raw_blocks(tensor: Tensor, dtype: DType) -> Iterator[np.ndarray]:
+    """A trained tensor in the dtype of the file; training may have widened it."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    for begin, end in blocks(flat.numel()):
+        yield _raw(flat[begin:end], dtype)
+
+
+def _raw(flat: Tensor, dtype: DType) -> np.ndarray:
+    own = getattr(torch, dtype.name)
+    if flat.dtype != own and dtype.poolable:
+        return from_float(flat.to(_wide(flat)).numpy(), dtype)
+    return flat.to(own).view(torch.uint8).numpy().view(dtype.raw)
+
+
+def _wide(flat: Tensor) -> torch.dtype:
+    return torch.float64 if flat.dtype == torch.float64 else torch.float32

@@ -1,0 +1,165 @@
+"""``finetune`` and ``evaluate`` from files to files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import container, weight_file
+from .devices import place
+from .errors import UsageError
+from .evaluate import evaluate as evaluate_model
+from .events import Event, Finished, Note
+from .finetune import finetune as train
+from .plan import Plan
+from .planner import make_plan
+from .pool import project
+from .runs import Run
+from .source import Source, version
+from .spec import FinetuneSpec, Spec
+from .stopping import Stop, never
+from .student import fill, stored, tie
+from .tasks import Task, make_task, splits
+from .tensors import to_float
+from .weight_file import PlainWeights, PooledWeights
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training starts.
+
+    Attributes:
+        backing: Pool → its first values, float32 or float64.
+    """
+
+    plan: Plan
+    backing: dict[str, np.ndarray]
+    source: Source
+    notes: tuple[str, ...]
+
+
+def finetune(
+    path: StrPath,
+    spec: Spec,
+    output: StrPath,
+    *,
+    force: bool,
+    key: str | None,
+    task: str | None,
+    run: StrPath | None,
+    resume: str | None,
+    device: str,
+    stop: Stop | None,
+) -> Iterator[Event]:
+    """As :func:`wpack.api.finetune`, which checks that the output may be written."""
+    recipe = spec.finetune or FinetuneSpec()
+    job = _task(spec, recipe, task)
+    folder = Path(resume) if resume not in (None, "auto") else run
+    # A refused folder must not cost the reading of the checkpoint.
+    session = Run(folder or f"{os.fspath(output)}.run", resume=resume is not None)
+    with weight_file.opened(path, key=key) as file:
+        start = starting_point(spec, file)
+        for note in start.notes:
+            yield Note(note)
+        teacher = None
+        if recipe.distill is not None:
+            teacher = fill(job.model(), file)
+            if recipe.distill.teacher is not None:
+                with weight_file.opened(spec.beside(recipe.distill.teacher)) as other:
+                    teacher = fill(job.model(), other)
+        student = tie(fill(job.model(), file), start.plan, start.backing)
+    events = train(
+        student,
+        job,
+        recipe,
+        teacher=teacher,
+        run=session,
+        config=_config(start),
+        device=device,
+        stop=stop or never,
+    )
+    for event in events:
+        if isinstance(event, Finished):
+            # The run's last word is only true once the file stands.
+            container.write(
+                output,
+                start.plan,
+                spec.text,
+                start.source,
+                stored(student),
+                force=force,
+            )
+        yield event
+
+
+def evaluate(
+    path: StrPath, task: str, *, device: str = "auto", batch_size: int | None = None
+) -> dict[str, float]:
+    """As :func:`wpack.api.evaluate`."""
+    job = make_task(task)
+    with weight_file.opened(path) as file:
+        model = fill(job.model(), file)
+    found = splits(job)
+    placement = place(device, "float32")
+    return evaluate_model(
+        model.to(placement.device),
+        job,
+        found.get("test") or found.get("validation") or found["train"],
+        batch_size=batch_size or FinetuneSpec().batch_size,
+        placement=placement,
+    )
+
+
+def starting_point(spec: Spec, file: PooledWeights | PlainWeights) -> Start:
+    """Pools projected from a checkpoint and repaired, or read from a ``.wpool``.
+
+    Raises:
+        UsageError: The spec asks for other pools than the ``.wpool`` has.
+    """
+    planned = make_plan(spec, file.infos)
+    if isinstance(file, PlainWeights):
+        repair = {name: pool.repair or "rms" for name, pool in spec.pools.items()}
+        backing = project(planned.plan, file.file.read, repair)
+        notes = (*file.file.notes, *planned.notes)
+        return Start(planned.plan, backing.values, file.file.source(), notes)
+    if planned.plan != file.plan:
+        raise UsageError(
+            "the spec asks for other pools than the file has",
+            where=file.file.path,
+            hint="Fine-tune the original checkpoint, or use the spec it was made from",
+        )
+    values = {
+        pool.name: np.array(to_float(file.backing(index), pool.dtype))
+        for index, pool in enumerate(file.plan.pools)
+    }
+    return Start(file.plan, values, file.file.source, planned.notes)
+
+
+def _task(spec: Spec, recipe: FinetuneSpec, override: str | None) -> Task:
+    if override is not None:
+        return make_task(override)
+    if recipe.task is None:
+        raise UsageError(
+            "no task to train on",
+            where="finetune",
+            hint="Set finetune.task in the spec, or pass --task",
+        )
+    return make_task(recipe.task.name, recipe.task.options, spec.folder)
+
+
+def _config(start: Start) -> Mapping[str, Any]:
+    """What a resumed run must have in common with the one that was stopped."""
+    plan = hashlib.sha256(start.plan.to_json().encode()).hexdigest()
+    return {
+        "plan_sha256": plan,
+        "source_sha256": start.source.sha256,
+        "wpack": version(),
+    }
