@@ -1,0 +1,80 @@
+"""SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from wpack.cli._signals import ending, finishing
+
+
+def test_first_is_noted_second_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    """The work is asked to stop; the next signal does not ask."""
+    with finishing() as stop:
+        assert stop() == 0
+
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert stop() == 143
+        with pytest.raises(SystemExit) as left:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert left.value.code == 130
+    assert capfd.readouterr().err == (
+        "wpack: stopping after this step; another signal stops at once\n"
+    )
+
+
+def test_sigint_is_noted(capfd: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C asks like SIGTERM, with a status of its own."""
+    with finishing() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+
+        assert stop() == 130
+
+
+def test_sigterm_is_an_exception() -> None:
+    """So that whatever is being written is cleaned up."""
+    with ending(), pytest.raises(SystemExit) as left:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert left.value.code == 143
+
+
+def test_handlers_are_put_back() -> None:
+    """Afterwards signals do what they did before."""
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    with ending(), finishing():
+        pass
+
+    assert before == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    """``nohup`` and background jobs are left as they are."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with finishing() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+            assert stop() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads() -> None:
+    """Outside the main thread, where handlers are not allowed, there are none."""
+    found: list[int] = []
+
+    def work() -> None:
+        with ending(), finishing() as stop:
+            found.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert found == [0]

@@ -1,0 +1,16 @@
+"""``python -m wpack``, and the ``wpack`` command."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    from .cli import _signals, _streams, cli
+
+    _streams.prepare()
+    with _signals.ending():
+        cli.main()
+
+
+if __name__ == "__main__":
+    main()

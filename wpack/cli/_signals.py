@@ -1,0 +1,67 @@
+"""SIGINT and SIGTERM: end at once, or after the step that is running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+#: What shells give a process that a signal ended: 128 and the signal's number.
+_BASE = 128
+_NOTED = b"wpack: stopping after this step; another signal stops at once\n"
+_Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """SIGTERM ends the body as SIGINT does, by an exception, so that temporary files
+    are removed; the exit status is 143."""
+    with _handling({signal.SIGTERM: _leave}):
+        yield
+
+
+@contextmanager
+def finishing() -> Iterator[Callable[[], int]]:
+    """The first SIGINT or SIGTERM is only noted, so that the work ends where it can be
+    resumed; the second ends it at once.
+
+    Yields:
+        A function that gives 0, or the exit status to end with once a signal came.
+    """
+    status = 0
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal status
+        if status:
+            _leave(number, frame)
+        status = _BASE + number
+        # Not print: the signal may have come in the middle of one.
+        with suppress(OSError):
+            os.write(2, _NOTED)
+
+    with _handling({signal.SIGINT: note, signal.SIGTERM: note}):
+        yield lambda: status
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(_BASE + number)
+
+
+@contextmanager
+def _handling(handlers: dict[signal.Signals, _Handler]) -> Iterator[None]:
+    """Install handlers for the body.  A signal that is ignored stays so (``nohup``),
+    and only a main thread may have handlers."""
+    old: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                old[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,89 @@
+"""``wpack finetune``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import _options, _signals
+from ._settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..events import Event
+
+
+@click.command("finetune")
+@click.argument("checkpoint", type=_options.FILE)
+@_options.spec
+@_options.output_file
+@click.option(
+    "--task",
+    metavar="MODULE:ATTR",
+    help="What to train on: module:attribute, ./file.py:attribute or one of wpack's;"
+    " overrides the spec's.",
+)
+@click.option(
+    "--resume",
+    metavar="auto|FOLDER",
+    help="Go on with the run in OUTPUT.run, or in another run folder, if there is one.",
+)
+@click.option(
+    "--run",
+    type=_options.FOLDER,
+    help="Folder for the states and the log of the run  [default: OUTPUT.run].",
+)
+@_options.device
+@_options.key
+@_options.limits
+@_options.progress
+@_options.common
+@click.pass_obj
+def command(
+    settings: Settings,
+    /,
+    checkpoint: str,
+    spec: str | None,
+    ratio: float | None,
+    set: tuple[str, ...],
+    output: str,
+    **rest: Any,
+) -> None:
+    """Train CHECKPOINT with its weights tied; write a .wpool.
+
+    Its original is the teacher. The first Ctrl-C or SIGTERM saves the run and ends it,
+    '--resume auto' goes on with it; the second ends it at once.
+
+    \b
+    Example:
+      wpack finetune model.safetensors -s pools.yaml -o model.wpool
+    """
+    from .. import api
+    from ..report.training import FinetuneReport
+
+    wanted = _options.read_spec(spec=spec, ratio=ratio, set=set)
+    with _signals.finishing() as stop, redirect_stdout(sys.stderr):  # A task may print.
+        events = api.finetune(
+            checkpoint, wanted, output, stop=stop, **rest, **settings.limits
+        )
+        finished = _watched(events, settings)
+    settings.show(FinetuneReport(finished, api.stats(output)))
+
+
+def _watched(events: Iterator[Event], settings: Settings) -> Any:
+    """Show the events as they come; the last is the result."""
+    from ..events import Note
+    from ..report.training import of_training
+
+    event: Any = None
+    shown = settings.progress and not settings.quiet
+    with of_training(sys.stderr, shown=shown, color=settings.color) as watch:
+        for event in events:
+            if isinstance(event, Note):
+                settings.notes([event.text])
+            watch(event)
+    return event

@@ -1,0 +1,243 @@
+"""What files cost: side by side, pool by pool, tensor by tensor, adding up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import units
+from .document import document
+from .names import gathered, printable
+from .table import Column, Table
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
+
+    from ..stats import FileStats, TensorStats
+
+Order = Literal["file", "name", "size"]
+
+_KEPT = "(kept)"
+_HEADER = "(header, padding)"
+_TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class StatsReport:
+    """``wpack stats``.
+
+    Attributes:
+        tensors: Whether to list the tensors for people; the document always does.
+        order: How tensors are sorted: as in the file, by name, or largest first.
+    """
+
+    files: tuple[FileStats, ...]
+    tensors: bool = True
+    order: Order = "file"
+
+    def document(self) -> dict[str, Any]:
+        """The normative document of ``wpack stats --json``."""
+        return document(files=[file.to_json() for file in self.files])
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        yield summary(self.files)
+        for file in self.files:
+            yield ""
+            yield costs(file)
+            if file.pools:
+                yield ""
+                yield pools(file)
+            if self.tensors:
+                yield ""
+                yield tensors(file, self.order)
+            yield from copies(file)
+
+
+def summary(files: Sequence[FileStats]) -> Table:
+    """Files side by side, a row a file."""
+
+    def numbers(title: str, values: Sequence[int], rank: int = 0) -> Column:
+        return Column(title, [units.count(v) for v in values], right=True, rank=rank)
+
+    return Table(
+        [
+            Column("file", _file_names(files), least=16),
+            Column("format", [f.format for f in files], rank=1),
+            numbers("bytes", [f.file_bytes for f in files]),
+            numbers("header", [f.header_bytes for f in files], rank=5),
+            numbers("working", [f.working_parameters for f in files]),
+            numbers("free", [f.free_parameters for f in files]),
+            Column("ratio", [units.ratio(f.ratio) for f in files], right=True),
+            numbers("inflated", [f.inflated_bytes for f in files], rank=2),
+            numbers("zero-copy", [f.zero_copy_bytes for f in files], rank=3),
+            numbers("copied", [f.copied_bytes for f in files], rank=4),
+        ]
+    )
+
+
+def costs(file: FileStats) -> Text:
+    """One file in words, with its sizes in units that people read."""
+    from rich.text import Text
+
+    text = Text(printable(file.path), style="bold")
+    text.append(
+        f": {units.both(file.file_bytes)}, {units.both(file.header_bytes)} of it header"
+        f" and padding; {units.both(file.inflated_bytes)} inflated,"
+        f" {_times(file.inflated_bytes, file.file_bytes)}",
+        style="not bold",
+    )
+    if file.format == "wpool":
+        text.append(
+            f"; loads {units.both(file.zero_copy_bytes)} as views and copies"
+            f" {units.both(file.copied_bytes)}",
+            style="not bold",
+        )
+    return text
+
+
+def pools(file: FileStats) -> Table:
+    """The pools, the kept tensors and the rest of the file; bytes, backing and working
+    weights add up to the file's."""
+    kept = [t for t in file.tensors if t.kind == "kept"]
+    rows = file.pools
+
+    def column(
+        title: str, cells: Sequence[str], extra: Sequence[str], **more: Any
+    ) -> Column:
+        return Column(title, [*cells, *extra], **more)
+
+    kept_bytes = sum(t.stored_bytes for t in kept)
+    return Table(
+        [
+            column(
+                "pool",
+                [printable(p.name) for p in rows],
+                [_KEPT, _HEADER],
+                total=_TOTAL,
+                least=17,
+            ),
+            column("technique", [p.technique for p in rows], ["", ""], rank=1),
+            column("dtype", [p.dtype for p in rows], ["", ""], rank=2),
+            column(
+                "tensors",
+                [units.count(p.tensors) for p in rows],
+                [units.count(len(kept)), ""],
+                right=True,
+                rank=3,
+            ),
+            column(
+                "backing",
+                [units.count(p.backing) for p in rows],
+                [units.count(file.kept_parameters), ""],
+                total=units.count(file.free_parameters),
+                right=True,
+            ),
+            column(
+                "working",
+                [units.count(p.working) for p in rows],
+                [units.count(file.kept_parameters), ""],
+                total=units.count(file.working_parameters),
+                right=True,
+            ),
+            column(
+                "ratio",
+                [units.ratio(p.ratio) for p in rows],
+                ["", ""],
+                total=units.ratio(file.ratio),
+                right=True,
+            ),
+            column(
+                "bytes",
+                [units.count(p.stored_bytes) for p in rows],
+                [units.count(kept_bytes), units.count(file.header_bytes)],
+                total=units.count(file.file_bytes),
+                right=True,
+            ),
+        ]
+    )
+
+
+def tensors(file: FileStats, order: Order = "file") -> Table:
+    """The tensors; their bytes and the header's add up to the file's.
+
+    A pooled tensor's bytes are its share of its pools, by working weights.
+    """
+    rows = sorted_tensors(file.tensors, order)
+    return Table(
+        [
+            Column(
+                "tensor",
+                [*(printable(t.name) for t in rows), _HEADER],
+                total=_TOTAL,
+                least=20,
+            ),
+            Column("shape", [*(shape(t.shape) for t in rows), ""], least=9),
+            Column("dtype", [*(t.dtype for t in rows), ""], rank=2),
+            Column("from", [*(origin(t) for t in rows), ""], least=6, rank=1),
+            Column(
+                "view",
+                [*("yes" if t.zero_copy else "no" for t in rows), ""],
+                rank=3,
+            ),
+            Column(
+                "bytes",
+                [
+                    *(units.count(t.stored_bytes) for t in rows),
+                    units.count(file.header_bytes),
+                ],
+                total=units.count(file.file_bytes),
+                right=True,
+            ),
+        ]
+    )
+
+
+def copies(file: FileStats) -> RenderResult:
+    """Why tensors are no views, a line a reason."""
+    from rich.text import Text
+
+    reasons: dict[str, list[str]] = {}
+    for tensor in file.tensors:
+        if not tensor.zero_copy and tensor.why_copied:
+            reasons.setdefault(tensor.why_copied, []).append(printable(tensor.name))
+    for why, names in reasons.items():
+        yield Text(f"copied, {printable(why)}: {', '.join(gathered(names))}")
+
+
+def sorted_tensors(
+    tensors: Sequence[TensorStats], order: Order
+) -> Sequence[TensorStats]:
+    """The tensors as in the file, by name, or largest first."""
+    if order == "name":
+        return sorted(tensors, key=lambda t: t.name)
+    if order == "size":
+        return sorted(tensors, key=lambda t: -t.stored_bytes)
+    return tensors
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """``64x3x7x7``; a scalar has none."""
+    return "x".join(map(str, sizes)) or "scalar"
+
+
+def origin(tensor: TensorStats) -> str:
+    """The pools a tensor reads, or its kind."""
+    pools = dict.fromkeys(printable(part.pool) for part in tensor.parts)
+    return "+".join(pools) or tensor.kind
+
+
+def _file_names(files: Sequence[FileStats]) -> list[str]:
+    """The paths, without their folder if it is the same."""
+    paths = [file.path for file in files]
+    if len({os.path.dirname(path) for path in paths}) == 1:
+        paths = [os.path.basename(path) or path for path in paths]
+    return [printable(path) for path in paths]
+
+
+def _times(large: int, small: int) -> str:
+    return f"{large / small:.2f} times as much" if small else "from nothing"
