@@ -102,7 +102,7 @@ def load_file(
         options: As for :func:`open`, which also says what is raised.
     """
     with open(path, device=device, **options) as file:
-        return {name: file.get_tensor(name) for name in file}
+        return file.get_tensors()
 
 
 def load_model(

@@ -89,14 +89,15 @@ class _Reader:
         kinds = [k for k in ("kept", "alias", "parts") if k in fields]
         if len(kinds) != 1:
             raise FormatError("must have one of kept, alias, parts", where=where)
-        untrusted.keys_of(fields, where, "name", "dtype", "shape", kinds[0])
+        (kind,) = kinds
+        untrusted.keys_of(fields, where, "name", "dtype", "shape", kind)
         dtype = untrusted.dtype_of(fields["dtype"], where)
         shape = untrusted.shape_of(fields["shape"], where)
-        if kinds[0] == "alias":
+        if kind == "alias":
             target = untrusted.text(fields["alias"], where, "alias")
             return TensorPlan(TensorInfo(name, dtype, shape, alias_of=target))
         info = TensorInfo(name, dtype, shape)
-        if kinds[0] == "kept":
+        if kind == "kept":
             if fields["kept"] is not True:
                 raise FormatError("kept must be true", where=where)
             return TensorPlan(info)
@@ -108,22 +109,24 @@ class _Reader:
         self, document: Any, info: TensorInfo, where: str
     ) -> tuple[tuple[int, Slice], ...]:
         pieces: list[tuple[int, Slice]] = []
-        first = 0
+        first, wanted = 0, info.numel
         for part in untrusted.items(document, where, "parts"):
-            pool, piece = self._piece(part, info, first, where)
+            pool, start, length, numel, label = self._part(part, where)
+            whole = numel == wanted
+            shape = info.shape if whole else block_shape(info.shape, numel)
+            piece = Slice(info.name, shape, first, numel, label, start, length)
             self.slices[pool].append(piece)
             pieces.append((pool, piece))
-            first += piece.numel
-        if first != info.numel or not pieces:
+            first += numel
+        if first != wanted or not pieces:
             raise FormatError(
-                f"its parts make {first} working weights, its shape has {info.numel}",
+                f"its parts make {first} working weights, its shape has {wanted}",
                 where=where,
             )
         return tuple(pieces)
 
-    def _piece(
-        self, document: Any, info: TensorInfo, first: int, where: str
-    ) -> tuple[int, Slice]:
+    def _part(self, document: Any, where: str) -> tuple[int, int, int, int, str]:
+        """Pool, start, length, numel and name of one part."""
         fields = untrusted.mapping(document, where, "part")
         named = ("part",) if "part" in fields else ()
         untrusted.keys_of(fields, where, "pool", "start", "length", "numel", *named)
@@ -142,41 +145,46 @@ class _Reader:
             )
         numel = untrusted.integer(fields["numel"], where, "numel", minimum=1)
         length = untrusted.integer(fields["length"], where, "length", minimum=1)
-        if technique.zero_copy and length != numel:
+        if length != numel and technique.zero_copy:
             raise FormatError(
                 f"reads {length} backing weights for {numel} working weights; technique"
                 f" {technique.name} reads one for each",
                 where=where,
             )
-        part = untrusted.text(fields["part"], where, "part") if named else ""
-        shape = block_shape(info.shape, numel)
-        return pool, Slice(info.name, shape, first, numel, part, start, length)
+        label = untrusted.text(fields["part"], where, "part") if named else ""
+        return pool, start, length, numel, label
 
 
 def _check_names(tensors: Sequence[TensorPlan]) -> None:
     found: dict[str, TensorPlan] = {}
     for tensor in tensors:
-        where = f"tensor {tensor.name[:80]!r}"
-        if tensor.name in found:
-            raise FormatError("stands twice in the plan", where=where)
-        if tensor.name.startswith(RESERVED_PREFIXES):
+        name = tensor.info.name
+        if name in found:
+            raise FormatError("stands twice in the plan", where=_place(tensor))
+        if name.startswith(RESERVED_PREFIXES):
             raise FormatError(
                 f"names starting {' or '.join(RESERVED_PREFIXES)} are reserved",
-                where=where,
+                where=_place(tensor),
             )
-        found[tensor.name] = tensor
+        found[name] = tensor
     for tensor in tensors:
         alias = tensor.info.alias_of
-        if alias is None:
-            continue
-        where = f"tensor {tensor.name[:80]!r}"
-        target = found.get(alias)
-        if target is None or target.kind == "alias":
-            raise FormatError(f"is an alias of {alias[:80]!r}, no tensor", where=where)
-        if (target.info.dtype, target.info.shape) != (
-            tensor.info.dtype,
-            tensor.info.shape,
-        ):
-            raise FormatError(
-                f"is an alias of {alias[:80]!r}, of another dtype or shape", where=where
-            )
+        if alias is not None:
+            _check_alias(tensor, alias, found.get(alias))
+
+
+def _check_alias(tensor: TensorPlan, alias: str, target: TensorPlan | None) -> None:
+    if target is None or target.kind == "alias":
+        raise FormatError(
+            f"is an alias of {alias[:80]!r}, no tensor", where=_place(tensor)
+        )
+    its, own = target.info, tensor.info
+    if (its.dtype, its.shape) != (own.dtype, own.shape):
+        raise FormatError(
+            f"is an alias of {alias[:80]!r}, of another dtype or shape",
+            where=_place(tensor),
+        )
+
+
+def _place(tensor: TensorPlan) -> str:
+    return f"tensor {tensor.name[:80]!r}"

@@ -83,10 +83,12 @@ class PoolFile:
             UsageError: There is no such tensor.
             ValueError: The file has been closed.
         """
-        found = self._tensors.get(name)
-        if found is None:
-            found = self._tensors[name] = self._take(self._planned(name))
-        return found
+        return self._take(self._planned(name))
+
+    def get_tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors, in checkpoint order."""
+        self._file.fileno()
+        return {tensor.info.name: self._take(tensor) for tensor in self.plan.tensors}
 
     def close(self) -> None:
         """Let the file go; what has been taken from it stays."""
@@ -120,31 +122,38 @@ class PoolFile:
         return found
 
     def _take(self, tensor: TensorPlan) -> torch.Tensor:
-        info = tensor.info
-        if info.alias_of is not None:
-            return self.get_tensor(info.alias_of)
-        if info.numel == 0:
-            return torch.empty(
-                info.shape, dtype=_torch_dtype(info.dtype), device=self._device
-            )
-        place = self.residence.views.get(tensor.name)
-        if place is None:
-            return self._own(tensor)
-        index, first = place
-        pool = self._pools.get(index)
-        if pool is None:
-            pool = self._pools[index] = self._pool(index)
-        return pool[first : first + info.numel].view(info.shape)
+        name = tensor.info.alias_of or tensor.info.name
+        found = self._tensors.get(name)
+        if found is None:
+            tensor = self.plan.by_name[name] if tensor.info.alias_of else tensor
+            found = self._tensors[name] = self._make(tensor)
+        return found
 
-    def _own(self, tensor: TensorPlan) -> torch.Tensor:
-        """A tensor that is no view of a pool."""
+    def _make(self, tensor: TensorPlan) -> torch.Tensor:
         info = tensor.info
+        numel = info.numel
+        place = self.residence.views.get(info.name)
+        if place is None:
+            flat = self._own(tensor, numel)
+        else:
+            index, first = place
+            pool = self._pools.get(index)
+            if pool is None:
+                pool = self._pools[index] = self._pool(index)
+            flat = pool[first : first + numel]
+        return flat if len(info.shape) == 1 else flat.view(info.shape)
+
+    def _own(self, tensor: TensorPlan, numel: int) -> torch.Tensor:
+        """A tensor that is no view of a pool, 1-D."""
+        dtype = tensor.info.dtype
+        if numel == 0:
+            return torch.empty(0, dtype=_torch_dtype(dtype), device=self._device)
         buffer, at_byte = self._memory.tensor(tensor)
-        found = _tensor(buffer, info.dtype, info.numel, at_byte).view(info.shape)
+        found = _tensor(buffer, dtype, numel, at_byte)
         if self._on_host:
             return found
         if tensor.pieces:
-            self._moved_nbytes += info.nbytes
+            self._moved_nbytes += tensor.info.nbytes
         return found.to(self._device)
 
     def _pool(self, index: int) -> torch.Tensor:
@@ -163,9 +172,8 @@ class PoolFile:
 
 def _tensor(buffer: Buffer, dtype: DType, numel: int, at_byte: int) -> torch.Tensor:
     """A 1-D tensor over a buffer, which lives as long as the tensor does."""
-    return torch.frombuffer(
-        buffer, dtype=_torch_dtype(dtype), count=numel, offset=at_byte
-    )
+    dtype_ = _torch_dtype(dtype)
+    return torch.frombuffer(buffer, dtype=dtype_, count=numel, offset=at_byte)
 
 
 def _torch_dtype(dtype: DType) -> torch.dtype:

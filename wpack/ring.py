@@ -152,7 +152,7 @@ class Memory:
     def tensor(self, tensor: TensorPlan) -> tuple[Buffer, int]:
         """A tensor that is no view of a pool (kept, stitched, computed): a buffer, and
         the byte in it where the tensor starts."""
-        if tensor.kind == "kept":
+        if not tensor.pieces:
             return self._kept(tensor.name)
         if tensor.name in self.residence.stitched:
             runs = self.residence.stitched[tensor.name]

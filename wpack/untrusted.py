@@ -7,7 +7,6 @@ place, the rule and what came instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 from typing import Any
 
 from .errors import FormatError
@@ -28,11 +27,11 @@ def mapping(value: Any, where: str, what: str) -> Mapping[str, Any]:
 def keys_of(value: Any, where: str, *names: str) -> Mapping[str, Any]:
     """An object with exactly these keys."""
     fields = mapping(value, where, "the entry")
-    if fields.keys() != set(names):
-        odd = sorted(fields.keys() ^ set(names))[0]
-        verb = "has the unknown key" if odd in fields else "lacks the key"
-        raise FormatError(f"{verb} {odd[:80]!r}", where=where)
-    return fields
+    if len(fields) == len(names) and all(name in fields for name in names):
+        return fields
+    odd = sorted(fields.keys() ^ set(names))[0]
+    verb = "has the unknown key" if odd in fields else "lacks the key"
+    raise FormatError(f"{verb} {odd[:80]!r}", where=where)
 
 
 def items(value: Any, where: str, what: str) -> list[Any]:
@@ -71,7 +70,11 @@ def dtype_of(value: Any, where: str) -> DType:
 
 def shape_of(value: Any, where: str) -> tuple[int, ...]:
     """A list of dimensions: at most 32, with a product below 2^63."""
-    shape = tuple(integer(v, where, "shape") for v in items(value, where, "shape"))
-    if len(shape) > MAX_RANK or prod(shape) >= MAX_INT:
-        raise FormatError(f"shape {list(shape)!r:.80} is too large", where=where)
-    return shape
+    numel = 1
+    for size in items(value, where, "shape"):
+        if type(size) is not int or not 0 <= size < MAX_INT:
+            integer(size, where, "shape")
+        numel *= size
+    if len(value) > MAX_RANK or numel >= MAX_INT:
+        raise FormatError(f"shape {value!r:.80} is too large", where=where)
+    return tuple(value)

@@ -116,6 +116,7 @@ def test_spec_init_check_plan(run: Run, folder: Path) -> None:
         ("compress", "m.safetensors", "--ratio", "2", "-o", "no/folder/x"),
         ("compress", "m.safetensors", "--ratio", "2", "-o", "n" * 300),
         ("stats", "pools.yaml"),
+        ("stats", "--", "-odd name\n"),
     ],
 )
 def test_bad_paths(run: Run, folder: Path, arguments: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.harness import Calls, Run
 from wpack import errors
+from wpack.cli._signals import Ended
 from wpack.stopping import Interrupted
 
 
@@ -65,7 +66,13 @@ from wpack.stopping import Interrupted
         (KeyboardInterrupt(), 130, "wpack: interrupted\n"),
         (click.Abort(), 130, "wpack: interrupted\n"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
-        (SystemExit(143), 143, ""),
+        (Ended(143), 143, ""),
+        (
+            SystemExit(0),
+            1,
+            "wpack: error: the code that was run, a task perhaps, called sys.exit(0)."
+            " --debug shows where\n",
+        ),
     ],
 )
 def test_errors(

@@ -107,7 +107,7 @@ def test_start_up(
 
     numpy = [sys.executable, "-c", "import numpy"]
     seconds, unit = [], []
-    for _ in range(4):
+    for _ in range(3):
         seconds.append(processor_time(command, environment))
         unit.append(processor_time(numpy, environment))
 

@@ -54,6 +54,16 @@ def test_svg_is_xml_and_escaped() -> None:
     assert not list(root.iter("script"))
 
 
+def test_names_stand_in_the_bars_that_have_room() -> None:
+    """A long name is shortened to its bar, and left out of a very narrow one."""
+    name = "encoder.layers.11.self_attention.output.dense.weight"
+    wide, narrow = Reader(name, 0, 20), Reader("narrow", 20, 1)
+    root = ElementTree.fromstring(svg([wide, narrow], 100))
+    texts = [element.text for element in root.iter("text")]
+
+    assert texts == ["encoder.layers....t.dense.weight", None]
+
+
 def test_too_many_bars() -> None:
     """A map that would be too slow says what it leaves out."""
     many = [Reader(f"t{i}", i, 1) for i in range(MAX_BARS + 7)]

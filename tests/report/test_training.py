@@ -90,11 +90,11 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     stream.isatty = lambda: True  # type: ignore[method-assign]
     with of_training(stream) as watch:
-        watch(step(50, 1.0))
         watch(Evaluated(50, "validation", {"accuracy": 0.5}, "accuracy", True))
+        watch(step(51, 1.0))
 
-    assert "50/100" in stream.getvalue()
-    assert "loss 0.5123, 1,234/s, 1:07 left" in stream.getvalue()
+    assert "51/100" in stream.getvalue()
+    assert "loss 0.5123, accuracy 0.5, 1,234/s, 1:07 left" in stream.getvalue()
     assert "step 50, validation: accuracy 0.5, the best so far" in stream.getvalue()
 
 

@@ -16,6 +16,7 @@ from ..errors import SpecError, StorageError, UsageError, WpackError
 from ..report.names import printable
 from . import _environment
 from ._settings import Settings
+from ._signals import Ended
 
 #: What shells give a process that a signal ended: 128 and the signal's number.
 INTERRUPTED = 130
@@ -47,8 +48,8 @@ def _status(error: BaseException, settings: Settings) -> int:
     """Say what went wrong, and give the exit status for it."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(bool(error.code))
+    if isinstance(error, Ended):
+        return int(error.code or 0)
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -73,6 +74,9 @@ def _in_words(error: BaseException) -> WpackError:
     if isinstance(error, OSError):
         what = error.strerror or str(error) or type(error).__name__
         return StorageError(what, where=error.filename)
+    if isinstance(error, SystemExit):
+        what = f"the code that was run, a task perhaps, called sys.exit({error.code!r})"
+        return WpackError(what, hint="--debug shows where")
     if isinstance(error, MemoryError):
         return StorageError("out of memory")
     first = next(iter(str(error).splitlines()), "")
@@ -115,8 +119,12 @@ def _print(error: WpackError, settings: Settings) -> None:
 def _lines(error: WpackError) -> list[str]:
     if isinstance(error, SpecError):
         return list(error.problems)
+    # A path may have line ends in it, which are none of the message's.
+    place = "" if error.where is None else f"{printable(error.where)}: "
+    hint = f". {error.hint}" if error.hint else ""
     # click's suggestions end in a question mark of their own.
-    return str(error).replace("?. ", "? ").splitlines()[:_MAX_LINES]
+    text = f"{place}{error.what}{hint}".replace("?. ", "? ")
+    return text.splitlines()[:_MAX_LINES]
 
 
 def _document(error: WpackError) -> dict[str, Any]:

@@ -16,6 +16,10 @@ _NOTED = b"wpack: stopping after this step; another signal stops at once\n"
 _Handler = Callable[[int, FrameType | None], object]
 
 
+class Ended(SystemExit):
+    """A signal ended the process; nobody else's ``sys.exit`` is mistaken for it."""
+
+
 @contextmanager
 def ending() -> Iterator[None]:
     """SIGTERM ends the body as SIGINT does, by an exception, so that temporary files
@@ -39,16 +43,17 @@ def finishing() -> Iterator[Callable[[], int]]:
         if status:
             _leave(number, frame)
         status = _BASE + number
-        # Not print: the signal may have come in the middle of one.
+        # Not print: the signal may have come in the middle of one.  On a terminal
+        # there is a progress bar in this line.
         with suppress(OSError):
-            os.write(2, _NOTED)
+            os.write(2, (b"\n" if os.isatty(2) else b"") + _NOTED)
 
     with _handling({signal.SIGINT: note, signal.SIGTERM: note}):
         yield lambda: status
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(_BASE + number)
+    raise Ended(_BASE + number)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import warnings
 from contextlib import suppress
 from io import TextIOWrapper
 
+from ..report.names import printable
+
 
 def prepare() -> None:
     """Make the process's streams safe to use; called once, before anything is opened.
@@ -36,4 +38,5 @@ def _show(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one line of ours; where in the code it arose helps nobody."""
     with suppress(OSError):
         lines = str(message).splitlines() or [type(message).__name__]
-        print(f"wpack: warning: {lines[0]}", file=sys.stderr, flush=True)
+        line = f"wpack: warning: {printable(lines[0])}"
+        print(line, file=sys.stderr, flush=True)

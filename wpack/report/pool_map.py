@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from html import escape
 
 from . import units
-from .names import printable
+from .names import printable, shorten
 from .sharing import Reader, spans
 
 _WIDTH = 960
 _LANE = 16
+#: Width of a letter at the page's font size, and the least of a name that says much.
+_LETTER = 6
+_LEAST_LETTERS = 8
 #: Bars in one map: more make no picture and a slow page.
 MAX_BARS = 2000
 
@@ -81,12 +84,13 @@ def _bar(bar: Bar, label: str, backing: int) -> str:
     # Steps of the golden angle keep neighbours apart in colour.
     hue = bar.index * 137.508 % 360
     laps = f", {bar.times} times" if bar.times > 1 else ""
-    name = escape(printable(label))
+    name = printable(label)
     where = f"{units.count(bar.begin)} to {units.count(bar.end)}{laps}"
-    shown = name if width > 7 * len(name) else ""
+    letters = int(width / _LETTER)
+    shown = shorten(name, letters) if letters >= _LEAST_LETTERS else ""
     return (
-        f'<g><title>{name}: {where}</title><rect x="{left:.2f}"'
+        f'<g><title>{escape(name)}: {where}</title><rect x="{left:.2f}"'
         f' y="{bar.lane * _LANE}" width="{width:.2f}" height="{_LANE - 2}"'
-        f' fill="hsl({hue:.0f} 60% 72%)"/><text x="{left + 4:.2f}"'
-        f' y="{bar.lane * _LANE + 11}">{shown}</text></g>'
+        f' fill="hsl({hue:.0f},60%,72%)"/><text x="{left + 4:.2f}"'
+        f' y="{bar.lane * _LANE + 11}">{escape(shown)}</text></g>'
     )

@@ -16,13 +16,24 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-    from ..stats import FileStats, TensorStats
+    from ..stats import FileStats, PoolStats, TensorStats
 
 Order = Literal["file", "name", "size"]
 
 _KEPT = "(kept)"
 _HEADER = "(header, padding)"
 _TOTAL = "total"
+# Columns of the pools' table, and how they behave where there is little room.
+_POOL_LOOKS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("pool", {"least": len(_HEADER)}),
+    ("technique", {"rank": 1}),
+    ("dtype", {"rank": 2}),
+    ("tensors", {"right": True, "rank": 3}),
+    ("backing", {"right": True}),
+    ("working", {"right": True}),
+    ("ratio", {"right": True}),
+    ("bytes", {"right": True}),
+)
 
 
 @dataclass(frozen=True)
@@ -104,61 +115,37 @@ def pools(file: FileStats) -> Table:
     """The pools, the kept tensors and the rest of the file; bytes, backing and working
     weights add up to the file's."""
     kept = [t for t in file.tensors if t.kind == "kept"]
-    rows = file.pools
-
-    def column(
-        title: str, cells: Sequence[str], extra: Sequence[str], **more: Any
-    ) -> Column:
-        return Column(title, [*cells, *extra], **more)
-
-    kept_bytes = sum(t.stored_bytes for t in kept)
+    kept_bytes = units.count(sum(t.stored_bytes for t in kept))
+    parameters = units.count(file.kept_parameters)
+    header = units.count(file.header_bytes)
+    rows = [
+        *map(_pool_cells, file.pools),
+        (_KEPT, "", "", units.count(len(kept)), parameters, parameters, "", kept_bytes),
+        (_HEADER, "", "", "", "", "", "", header),
+    ]
+    totals = (
+        *(_TOTAL, "", "", ""),
+        units.count(file.free_parameters),
+        units.count(file.working_parameters),
+        units.ratio(file.ratio),
+        units.count(file.file_bytes),
+    )
+    looks = zip(_POOL_LOOKS, zip(*rows, strict=True), totals, strict=True)
     return Table(
-        [
-            column(
-                "pool",
-                [printable(p.name) for p in rows],
-                [_KEPT, _HEADER],
-                total=_TOTAL,
-                least=17,
-            ),
-            column("technique", [p.technique for p in rows], ["", ""], rank=1),
-            column("dtype", [p.dtype for p in rows], ["", ""], rank=2),
-            column(
-                "tensors",
-                [units.count(p.tensors) for p in rows],
-                [units.count(len(kept)), ""],
-                right=True,
-                rank=3,
-            ),
-            column(
-                "backing",
-                [units.count(p.backing) for p in rows],
-                [units.count(file.kept_parameters), ""],
-                total=units.count(file.free_parameters),
-                right=True,
-            ),
-            column(
-                "working",
-                [units.count(p.working) for p in rows],
-                [units.count(file.kept_parameters), ""],
-                total=units.count(file.working_parameters),
-                right=True,
-            ),
-            column(
-                "ratio",
-                [units.ratio(p.ratio) for p in rows],
-                ["", ""],
-                total=units.ratio(file.ratio),
-                right=True,
-            ),
-            column(
-                "bytes",
-                [units.count(p.stored_bytes) for p in rows],
-                [units.count(kept_bytes), units.count(file.header_bytes)],
-                total=units.count(file.file_bytes),
-                right=True,
-            ),
-        ]
+        [Column(title, cells, total, **look) for (title, look), cells, total in looks]
+    )
+
+
+def _pool_cells(pool: PoolStats) -> tuple[str, ...]:
+    return (
+        printable(pool.name),
+        pool.technique,
+        pool.dtype,
+        units.count(pool.tensors),
+        units.count(pool.backing),
+        units.count(pool.working),
+        units.ratio(pool.ratio),
+        units.count(pool.stored_bytes),
     )
 
 

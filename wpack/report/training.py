@@ -122,19 +122,23 @@ def _bar(target: Console) -> Iterator[Watch]:
     )
     with rich.Progress(*columns, console=target, transient=True) as bar:
         task = bar.add_task("", total=None)
+        metric = ""
 
         def watch(event: Event) -> None:
+            nonlocal metric
             if isinstance(event, Step):
-                bar.update(
-                    task,
-                    completed=event.step,
-                    total=event.steps,
-                    description=(
-                        f"loss {event.loss:.4g}, {event.samples_per_second:,.0f}/s,"
-                        f" {units.seconds(event.seconds_left)} left"
-                    ),
+                text = (
+                    f"loss {event.loss:.4g}{metric}, {event.samples_per_second:,.0f}/s,"
+                    f" {units.seconds(event.seconds_left)} left"
                 )
-            elif line := in_words(event):
+                bar.update(
+                    task, completed=event.step, total=event.steps, description=text
+                )
+                return
+            if isinstance(event, Evaluated) and event.metric in event.metrics:
+                value = units.metric(event.metrics[event.metric])
+                metric = f", {printable(event.metric)} {value}"
+            if line := in_words(event):
                 bar.print(line)
 
         yield watch
