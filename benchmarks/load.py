@@ -233,7 +233,8 @@ def show(result: dict[str, Any]) -> None:
         bits = {True: "equal", False: "DIFFER", None: ""}[row.get("equal_bits")]
         print(
             f"{name:12}{row['pss_bytes'] / MIB:9.1f}{row['pss_bytes'] / stored:11.3f}"
-            f"{row['touch_seconds']:9.2f}{row.get('copied_bytes', 0) / MIB:12.1f}  {bits}"
+            f"{row['touch_seconds']:9.2f}{row.get('copied_bytes', 0) / MIB:12.1f}"
+            f"  {bits}"
         )
     print(
         f"\nopen, take all: wpack {1000 * times['wpack_seconds']:.2f} ms, safetensors"

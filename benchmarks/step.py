@@ -22,7 +22,6 @@ arm.  ``--heap system`` leaves it alone.  Peak memory is measured so in any case
 from __future__ import annotations
 
 import argparse
-import copy
 import ctypes
 import json
 import os
@@ -33,13 +32,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 import wpack
 from wpack.plan import Plan
@@ -67,10 +65,9 @@ KEPT_HEAP = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 40),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
 }
-#: Passes over a parameter's four bytes in a step of SGD with momentum: one kernel reads
-#: parameter, gradient and momentum and writes two; the loop of single operations
-#: reads and writes momentum, reads both and writes momentum, then the parameter.
-PASSES = {"fused": 5, "loop": 8}
+#: Passes over four bytes in which one kernel steps a parameter by SGD with momentum: it
+#: reads parameter, gradient and momentum, and writes parameter and momentum.
+PASSES = 5
 
 
 def network(name: str, pixels: int) -> nn.Module:
@@ -112,9 +109,8 @@ class Arm:
     def __init__(self, model: nn.Module, options: argparse.Namespace) -> None:
         self.device = torch.device(options.device)
         self.model = model.to(self.device).train()
-        fused = options.optimizer == "fused"
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=1e-3, momentum=0.9, fused=fused, foreach=False
+            self.model.parameters(), lr=1e-3, momentum=0.9, fused=True
         )
         random = torch.Generator().manual_seed(1)
         shape = (options.batch, 3, options.pixels, options.pixels)
@@ -207,27 +203,24 @@ def peaks(options: argparse.Namespace) -> dict[str, int]:
 
 
 def traffic(options: argparse.Namespace) -> dict[str, Any]:
-    """Bytes that the arms move for their weights and that differ between them."""
-    model = network(options.model, options.pixels)
-    bound = tied(options.model, copy.deepcopy(model), options.ratio)
+    """Bytes that the arms move for their weights, as far as they differ."""
+    bound = tied(options.model, network(options.model, options.pixels), options.ratio)
     working = sum(pool.working for pool in bound.plan.pools)
     backing = sum(pool.backing for pool in bound.plan.pools)
-    passes = PASSES[options.optimizer]
     # Each working gradient is read, and written to the pool's; all but the first to
-    # arrive at a place also read what is there.  None could be moved less than once.
-    fold, least = 3 * working - backing, working + backing
-    tied_bytes = 4 * (fold + passes * backing) + 2 * bound.copied_nbytes
-    untied_bytes = 4 * passes * working
+    # arrive at a place also read what is there.  Once each is the least possible.
+    fold, least = 4 * (3 * working - backing), 4 * (working + backing)
+    rest = 2 * bound.copied_nbytes + 4 * PASSES * (backing - working)
     return {
         "working_parameters": working,
         "backing_parameters": backing,
         "copied_bytes": bound.copied_nbytes,
-        "fold_bytes": 4 * fold,
-        "least_fold_bytes": 4 * least,
-        "untied_optimizer_bytes": untied_bytes,
-        "tied_optimizer_bytes": 4 * passes * backing,
-        "tied_minus_untied_bytes": tied_bytes - untied_bytes,
-        "least_tied_minus_untied_bytes": tied_bytes - untied_bytes - 4 * (fold - least),
+        "fold_bytes": fold,
+        "least_fold_bytes": least,
+        "untied_optimizer_bytes": 4 * PASSES * working,
+        "tied_optimizer_bytes": 4 * PASSES * backing,
+        "tied_minus_untied_bytes": fold + rest,
+        "least_tied_minus_untied_bytes": least + rest,
     }
 
 
@@ -235,25 +228,22 @@ def copy_rate(device: str) -> float:
     """Bytes read and written a second by copies too large for any cache."""
     source = torch.ones(1 << 26, device=device)
     target = torch.empty_like(source)
-    best = max(_rate(lambda: target.copy_(source), device) for _ in range(5))
-    return best * 2 * source.nbytes
-
-
-def _rate(work: Callable[[], Tensor], device: str) -> float:
-    begin = time.perf_counter()
-    work()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return 1 / (time.perf_counter() - begin)
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        target.copy_(source)[-1].item()  # waits for the device
+        seconds.append(time.perf_counter() - begin)
+    return 2 * source.nbytes / min(seconds)
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
     """What the figures depend on."""
-    names = {line for line in _cpuinfo() if line.startswith("model name")}
-    cpu = names.pop().partition(":")[2].strip() if names else platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     cuda = options.device != "cpu"
     return {
-        "cpu": cpu,
+        "cpu": names[0] if names else platform.processor(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(options.device) if cuda else "cpu",
         "system": platform.platform(),
@@ -264,11 +254,6 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One entry of the results."""
     timed, moved, rate = timings(options), traffic(options), copy_rate(options.device)
@@ -276,7 +261,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     least = moved["least_tied_minus_untied_bytes"] / rate
     return {
         "case": f"{options.model}, batch {options.batch}, {options.pixels} px",
-        "optimizer": f"SGD, momentum 0.9, {options.optimizer}",
+        "optimizer": "SGD, momentum 0.9, fused",
         "heap": options.heap,
         **timed,
         **peaks(options),
@@ -298,12 +283,7 @@ def record(entry: dict[str, Any], path: Path) -> None:
 
 
 def _key(entry: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        entry["case"],
-        entry["optimizer"],
-        entry["heap"],
-        entry["machine"]["device"],
-    )
+    return entry["case"], entry["heap"], entry["machine"]["device"]
 
 
 def keep_heap() -> None:
@@ -323,7 +303,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ratio", type=float, default=2.0)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--optimizer", choices=PASSES, default="fused")
     parser.add_argument("--heap", choices=["kept", "system"], default="kept")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from hypothesis import strategies as st
 
 from wpack import container, techniques
 from wpack.plan import Plan, PoolPlan, TensorPlan
 from wpack.pool import cast
 from wpack.table import Block, Slice, SliceTable, block_shape
-from wpack.tensors import BFLOAT16, FLOAT32, DType, TensorInfo, from_float
+from wpack.tensors import BFLOAT16, FLOAT16, FLOAT32, DType, TensorInfo, from_float
 
 PAGE = mmap.PAGESIZE
 #: float32 backing weights that fill a page.
@@ -108,6 +109,26 @@ def expected(plan: Plan, name: str, stored: Mapping[str, np.ndarray]) -> np.ndar
         raw = stored[f"pool/{pool.name}"][at]
         parts.append(cast(raw, pool.dtype, tensor.info.dtype))
     return np.concatenate(parts)
+
+
+@st.composite
+def plans(draw: st.DrawFn, page_nbytes: int = PAGE) -> Plan:
+    """Tensors of one to three parts over two pools, in whole pages or not, so that
+    rings, stitching, and every reason against them come up."""
+    page = page_nbytes // FLOAT16.itemsize
+    odd = st.sampled_from([0, 0, 0, 0, 3, page // 4])
+    pools = {name: draw(st.integers(1, 2)) * page + draw(odd) for name in "ab"}
+    tensors = []
+    for index in range(draw(st.integers(1, 4))):
+        reads: list[Read] = []
+        for _ in range(draw(st.integers(1, 3))):
+            pool = draw(st.sampled_from("ab"))
+            start = draw(st.sampled_from([0, 0, page, 7])) % pools[pool]
+            length = draw(st.integers(1, 4)) * page - draw(odd)
+            reads.append((pool, start, length))
+        numel = sum(read[-1] for read in reads)
+        tensors.append(pooled(f"t{index}", (numel,), *reads, dtype=FLOAT16))
+    return plan_of(pools, *tensors, dtype=FLOAT16)
 
 
 #: One of everything: a slice that wraps, one longer than its pool, one that does

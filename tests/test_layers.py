@@ -31,7 +31,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     (
         "L2",
         "inputs residence header temporaries durable arrangement conformance container"
-        " checkpoint ring pool packing weight_file diff stats journal schedule events",
+        " checkpoint ring pool packing limits weight_file diff stats journal schedule"
+        " events",
     ),
     (
         "L3",

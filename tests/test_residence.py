@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.handmade import EVERYTHING, PAGE, PER_PAGE, Read, plan_of, pooled
+from tests.handmade import EVERYTHING, PAGE, PER_PAGE, Read, plan_of, plans, pooled
 from wpack import residence as module
 from wpack.errors import UsageError
 from wpack.plan import Plan
 from wpack.residence import BACKENDS, PoolResidence, Run, candidates, residence
 from wpack.techniques import named
-from wpack.tensors import FLOAT16
 
 BLOCK = 4096
 PER_BLOCK = BLOCK // 4
@@ -205,29 +204,7 @@ def test_computed_tensors_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.pools == (PoolResidence("map", 8),)
 
 
-@st.composite
-def plans(draw: st.DrawFn) -> Plan:
-    """Any tensors of one to three parts over two pools, of pages or not."""
-    quarter = BLOCK // 8
-    pools = {name: draw(st.integers(1, 8)) * quarter for name in "ab"}
-    if draw(st.booleans()):
-        pools["a"] += draw(st.integers(1, 9))
-    tensors = []
-    for index in range(draw(st.integers(1, 4))):
-        reads: list[Read] = []
-        for _ in range(draw(st.integers(1, 3))):
-            pool = draw(st.sampled_from("ab"))
-            start = draw(st.integers(0, pools[pool] - 1))
-            if draw(st.booleans()):
-                start -= start % quarter
-            length = draw(st.integers(1, 9)) * quarter - draw(st.sampled_from([0, 3]))
-            reads.append((pool, start, length))
-        numel = sum(read[-1] for read in reads)
-        tensors.append(pooled(f"t{index}", (numel,), *reads, dtype=FLOAT16))
-    return plan_of(pools, *tensors, dtype=FLOAT16)
-
-
-@given(plans(), st.sampled_from(BACKENDS))
+@given(plans(BLOCK), st.sampled_from(BACKENDS))
 def test_every_tensor_lies_somewhere(plan: Plan, backend: str) -> None:
     """A tensor is a view within its pool's extent, stitched, or copied whole."""
     found = residence(plan, backend=backend, page_nbytes=BLOCK)

@@ -14,14 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.handmade import EVERYTHING, PAGE, PER_PAGE, kept, plan_of, pooled, write
+from tests.handmade import (
+    EVERYTHING,
+    PAGE,
+    PER_PAGE,
+    kept,
+    plan_of,
+    plans,
+    pooled,
+    write,
+)
 from wpack import container, ring
 from wpack.container import Container
 from wpack.errors import FormatError
 from wpack.inputs import read_into
+from wpack.plan import Plan, TensorPlan
 from wpack.residence import BACKENDS, CAN_MAP
 from wpack.ring import Memory, Segment, append_head, map_segments
 from wpack.tensors import BY_NAME
@@ -58,11 +68,10 @@ def refusing(number: int, *kinds: str) -> Callable[..., mmap.mmap]:
     return mapping
 
 
-def loaded(memory: Memory, name: str) -> np.ndarray:
-    """A tensor's bytes, by whatever way it lies in memory."""
-    plan = EVERYTHING.by_name[name]
-    if name in memory.residence.views:
-        pool, first = memory.residence.views[name]
+def loaded(memory: Memory, plan: TensorPlan) -> np.ndarray:
+    """A tensor's elements, in whatever way it lies in memory."""
+    if plan.name in memory.residence.views:
+        pool, first = memory.residence.views[plan.name]
         buffer, begin = memory.pool(pool)
         begin += first * plan.info.dtype.itemsize
     else:
@@ -156,9 +165,46 @@ def test_memory_holds_what_the_plan_says(backend: str, tmp_path: Path) -> None:
     with container.read(tmp_path / "e.wpool") as file:
         memory = ring.load(file, backend=backend)
         for name in set(expected) - {"tied"}:
-            assert expected[name].tobytes() == loaded(memory, name).tobytes(), name
+            assert (
+                expected[name].tobytes()
+                == loaded(memory, EVERYTHING.by_name[name]).tobytes()
+            ), name
 
     assert memory.copied_nbytes == memory.residence.copied_nbytes
+
+
+@settings(max_examples=40)
+@given(plans())
+def test_memory_of_any_plan(
+    tmp_path_factory: pytest.TempPathFactory, plan: Plan
+) -> None:
+    """Rings, stitched and joined parts, whole pages or not: all as indices say."""
+    path = tmp_path_factory.mktemp("ring") / "f.wpool"
+    expected = write(path, plan)
+    with container.read(path) as file:
+        for backend in BACKENDS:
+            memory = ring.load(file, backend=backend)
+            for name in expected:
+                found = loaded(memory, plan.by_name[name])
+                assert expected[name].tobytes() == found.tobytes(), (backend, name)
+            assert memory.copied_nbytes == memory.residence.copied_nbytes
+
+
+def test_pages_are_filled_for_stitching_alone(tmp_path: Path) -> None:
+    """A pool that has to be a buffer can still lend its pages to a stitched tensor."""
+    plan = plan_of(
+        {"a": PER_PAGE, "odd": PER_PAGE + 3},
+        pooled("wraps", (9,), ("odd", PER_PAGE)),
+        pooled("stitched", (PER_PAGE + 5,), ("a", 0, PER_PAGE), ("odd", 0, 5)),
+    )
+    expected = write(tmp_path / "w.wpool", plan)
+    with container.read(tmp_path / "w.wpool") as file:
+        for backend in BACKENDS:
+            memory = ring.load(file, backend=backend)
+            assert backend == "copy" or "stitched" in memory.residence.stitched
+            for name in ("stitched", "wraps"):
+                found = loaded(memory, plan.by_name[name])
+                assert expected[name].tobytes() == found.tobytes(), (backend, name)
 
 
 @needs_maps
@@ -176,14 +222,14 @@ def test_only_what_is_asked_for_is_read(
     monkeypatch.setattr(ring, "read_into", counting)
     memory = ring.load(everything, backend="memfd")
     assert read == []
-    loaded(memory, "wraps")
-    loaded(memory, "plain")
+    loaded(memory, EVERYTHING.by_name["wraps"])
+    loaded(memory, EVERYTHING.by_name["plain"])
     assert read == [4 * PAGE]
-    loaded(memory, "stitched")
-    loaded(memory, "long")
+    loaded(memory, EVERYTHING.by_name["stitched"])
+    loaded(memory, EVERYTHING.by_name["long"])
     assert read == [4 * PAGE, 2 * PAGE]
     monkeypatch.setattr(ring, "map_segments", refusing(errno.EIO, "private", "shared"))
-    loaded(ring.load(everything, backend="copy"), "plain")
+    loaded(ring.load(everything, backend="copy"), EVERYTHING.by_name["plain"])
     assert read == [4 * PAGE, 2 * PAGE, 4 * PAGE]
 
 
@@ -268,7 +314,7 @@ def test_no_maps_without_linux(
         memory = ring.load(everything, backend="mmap")
 
     assert memory.residence.backend == "copy"
-    assert loaded(memory, "wraps").size == 2 * PER_PAGE
+    assert loaded(memory, EVERYTHING.by_name["wraps"]).size == 2 * PER_PAGE
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -16,23 +16,26 @@ import numpy as np
 from . import checkpoint, container, weight_file
 from .diff import Difference, compare
 from .errors import UsageError
+from .limits import Limits
 from .packing import non_finite, stored
 from .plan import Plan
-from .planner import make_plan
 from .pool import project
 from .residence import residence
 from .source import Source
-from .spec import Spec
 from .stats import FileStats, of_checkpoint, of_container, of_plan
 from .tensors import TensorInfo
 
 if TYPE_CHECKING:
     from .events import Event
+    from .spec import Spec
     from .stopping import Stop
 
 StrPath = str | os.PathLike[str]
 #: ``progress(done_bytes, total_bytes, what)``
 Progress = Callable[[int, int, str], object]
+
+#: What is asked of files unless a caller says otherwise.
+LIMITS = Limits()
 
 #: Suffixes that torch.save's files have.
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
@@ -67,20 +70,30 @@ class Packed:
     notes: tuple[str, ...]
 
 
-def infos(path: StrPath, *, key: str | None = None) -> list[TensorInfo]:
+def infos(
+    path: StrPath, *, key: str | None = None, limits: Limits = LIMITS
+) -> list[TensorInfo]:
     """The tensors of a file of either kind, from its headers."""
-    with weight_file.opened(path, key=key) as file:
+    with weight_file.opened(path, key=key, limits=limits) as file:
         return list(file.infos)
 
 
-def plan(checkpoint_path: StrPath, spec: Spec, *, key: str | None = None) -> Planned:
+def plan(
+    checkpoint_path: StrPath,
+    spec: Spec,
+    *,
+    key: str | None = None,
+    limits: Limits = LIMITS,
+) -> Planned:
     """What would be shared with what, and the size of the file; no weight is read.
 
     Raises:
         SpecError, PlanError: As :func:`wpack.planner.make_plan`.
         CheckpointError, FormatError, StorageError: The checkpoint cannot be read.
     """
-    with checkpoint.open(checkpoint_path, key=key) as source:
+    from .planner import make_plan
+
+    with checkpoint.open(checkpoint_path, key, max_header=limits.max_header) as source:
         planned = make_plan(spec, source.infos)
         # A digest takes as much room whatever it is, so the size needs no reading.
         unread = Source("0" * 64, source.file_bytes, "")
@@ -101,6 +114,7 @@ def compress(
     key: str | None = None,
     fail_on_nan: bool = False,
     progress: Progress | None = None,
+    limits: Limits = LIMITS,
 ) -> Packed:
     """Project a checkpoint onto its pools and write a ``.wpool``.
 
@@ -113,8 +127,11 @@ def compress(
     Raises:
         UsageError: The output exists, or is the wrong kind of thing.
     """
+    # Its spec model takes longer to import than `wpack stats` takes altogether.
+    from .planner import make_plan
+
     refuse_existing(output, force)
-    with checkpoint.open(checkpoint_path, key=key) as source:
+    with checkpoint.open(checkpoint_path, key, max_header=limits.max_header) as source:
         planned = make_plan(spec, source.infos)
         total, done = sum(t.info.nbytes for t in planned.plan.pooled), 0
 
@@ -138,7 +155,14 @@ def compress(
         plain = of_checkpoint(
             str(checkpoint_path), source.format, source.file_bytes, source.infos
         )
-    return Packed(stats(output), plain, tuple(notes))
+        # Not read back: the output may be /dev/null.
+        packed = of_plan(
+            planned.plan,
+            os.fspath(output),
+            container.predicted_bytes(planned.plan, spec.text, source.source()),
+            residence(planned.plan),
+        )
+    return Packed(packed, plain, tuple(notes))
 
 
 def finetune(
@@ -151,8 +175,10 @@ def finetune(
     task: str | None = None,
     run: StrPath | None = None,
     resume: str | None = None,
+    allow_mismatch: bool = False,
     device: str = "auto",
     stop: Stop | None = None,
+    limits: Limits = LIMITS,
 ) -> Iterator[Event]:
     """Train a checkpoint with its weights tied, its original as the teacher, and write
     a ``.wpool``.
@@ -164,6 +190,7 @@ def finetune(
             built-in's name.
         run: Folder of the run; ``OUTPUT.run`` unless given.
         resume: ``"auto"`` to go on with a run that was stopped, or its folder.
+        allow_mismatch: Go on although the run was started with other settings.
         stop: As :func:`wpack.finetune.finetune`.
 
     Yields:
@@ -186,19 +213,32 @@ def finetune(
         task=task,
         run=run,
         resume=resume,
+        allow_mismatch=allow_mismatch,
         device=device,
         stop=stop,
+        limits=limits,
     )
 
 
 def evaluate(
-    path: StrPath, task: str, *, device: str = "auto", batch_size: int | None = None
+    path: StrPath,
+    task: str,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    limits: Limits = LIMITS,
 ) -> dict[str, float]:
     """A task's metrics of a ``.wpool`` or a plain checkpoint, on its test split (on its
     validation split where there is no other)."""
     from . import tuning
 
-    return tuning.evaluate(path, task, device=device, batch_size=batch_size)
+    return tuning.evaluate(
+        path,
+        task,
+        device=device,
+        batch_size=batch_size,
+        limits=limits,
+    )
 
 
 def inflate(
@@ -207,7 +247,7 @@ def inflate(
     *,
     force: bool = False,
     progress: Progress | None = None,
-    max_working_bytes: int | None = None,
+    limits: Limits = LIMITS,
 ) -> None:
     """Write a plain checkpoint with the exact working weights, aliases re-tied.
 
@@ -218,10 +258,15 @@ def inflate(
     if Path(output).suffix in TORCH_SUFFIXES:
         from .loader import load_file
 
-        tensors = load_file(path, backend="copy", max_working_bytes=max_working_bytes)
+        tensors = load_file(
+            path,
+            backend="copy",
+            max_header=limits.max_header,
+            max_working_bytes=limits.max_working_bytes,
+        )
         checkpoint.write_torch(output, tensors, force=force)
         return
-    with weight_file.opened(path, max_working_bytes=max_working_bytes) as file:
+    with weight_file.opened(path, limits=limits) as file:
         total = sum(i.nbytes for i in file.infos if i.alias_of is None)
 
         def arrays() -> Iterator[tuple[str, Iterator[np.ndarray]]]:
@@ -236,18 +281,27 @@ def inflate(
         checkpoint.write_safetensors(output, file.infos, arrays(), force=force)
 
 
-def stats(path: StrPath, *, backend: str = "auto") -> FileStats:
+def stats(
+    path: StrPath,
+    *,
+    backend: str = "auto",
+    limits: Limits = LIMITS,
+) -> FileStats:
     """What a file costs, tensor by tensor; no weight is read."""
-    if weight_file.is_wpool(path):
-        with container.read(path) as file:
+    if weight_file.is_wpool(path, limits):
+        with weight_file.container_of(path, limits) as file:
             return of_container(file, residence(file.plan, backend=backend))
-    with checkpoint.open(path) as plain:
+    with checkpoint.open(path, max_header=limits.max_header) as plain:
         return of_checkpoint(
             os.fspath(path), plain.format, plain.file_bytes, plain.infos
         )
 
 
-def verify(path: StrPath) -> tuple[str, ...]:
+def verify(
+    path: StrPath,
+    *,
+    limits: Limits = LIMITS,
+) -> tuple[str, ...]:
     """Check every hash and every bound of a ``.wpool``.
 
     Returns:
@@ -256,13 +310,21 @@ def verify(path: StrPath) -> tuple[str, ...]:
     Raises:
         FormatError: The header is already broken.
     """
-    with container.read(path) as file:
+    with weight_file.container_of(path, limits) as file:
         return tuple(container.verify(file))
 
 
-def diff(a: StrPath, b: StrPath) -> Difference:
+def diff(
+    a: StrPath,
+    b: StrPath,
+    *,
+    limits: Limits = LIMITS,
+) -> Difference:
     """Compare the working weights of two files of any kind."""
-    with weight_file.opened(a) as left, weight_file.opened(b) as right:
+    with (
+        weight_file.opened(a, limits=limits) as left,
+        weight_file.opened(b, limits=limits) as right,
+    ):
         return compare(left, right)
 
 

@@ -118,7 +118,8 @@ def load_model(
     Parameters become new ones over the file's memory, in the file's dtypes; each keeps
     its ``requires_grad``.  What the model ties (``lm_head`` is ``embed``) stays one
     parameter; what the file ties shares its memory.  A model that is not to hold
-    memory of its own before is best built under ``torch.device("meta")``.
+    memory of its own before is best built under ``torch.device("meta")``; buffers that
+    no checkpoint holds must then be made anew.
 
     An optimiser step on such parameters would change weights one by one that the pool
     shares: to train, use :class:`wpack.Tied`.  ``copy.deepcopy`` of the model gives

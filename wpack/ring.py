@@ -8,6 +8,7 @@ elsewhere, and where the system refuses, pools are read into ordinary memory.
 from __future__ import annotations
 
 import ctypes
+import errno
 import itertools
 import mmap
 import os
@@ -144,9 +145,8 @@ class Memory:
         found = self._pools[index]
         if found is None:
             found = self._pools[index] = self._buffer(index), 0
-        if index in self._unread:
-            self._read(index, self._unread[index])
-            del self._unread[index]
+        elif index in self._unread:
+            self._fill_pages(index)
         return found
 
     def tensor(self, tensor: TensorPlan) -> tuple[Buffer, int]:
@@ -156,8 +156,8 @@ class Memory:
             return self._kept(tensor.name)
         if tensor.name in self.residence.stitched:
             runs = self.residence.stitched[tensor.name]
-            for run in runs:
-                self.pool(run.pool)
+            for index in {run.pool for run in runs} & self._unread.keys():
+                self._fill_pages(index)
             return self._stitched[tensor.name], runs[0].begin_byte % PAGE
         self.copied_nbytes += tensor.info.nbytes
         return self._made(tensor), 0
@@ -177,6 +177,8 @@ class Memory:
         pools = self._container.plan.pools
         rooms = [-(-pool.nbytes // PAGE) * PAGE for pool in pools]
         homes = list(itertools.accumulate(rooms, initial=0))
+        if not hasattr(os, "memfd_create"):  # an old C library
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         fd = os.memfd_create("wpack")
         try:
             os.ftruncate(fd, homes[-1])
@@ -185,9 +187,8 @@ class Memory:
         finally:
             os.close(fd)  # the maps keep the memory
         raw = np.frombuffer(whole, "u1")
-        for index, (home, pool) in enumerate(zip(homes, pools, strict=False)):
-            if self.residence.pools[index].form != "buffer":
-                self._unread[index] = raw[home : home + pool.nbytes]
+        for index, pool in enumerate(pools):
+            self._unread[index] = raw[homes[index] : homes[index] + pool.nbytes]
 
     def _map(
         self, fd: int, homes: Sequence[int], whole: Buffer, *, shared: bool
@@ -215,6 +216,10 @@ class Memory:
         entry = self._container.pool_entry(self._container.plan.pools[index].name)
         at_byte = self._container.at_byte(entry)
         read_into(self._container.fileno(), room, at_byte, self._container.path)
+
+    def _fill_pages(self, index: int) -> None:
+        """Read a pool into the pages that have been mapped for it."""
+        self._read(index, self._unread.pop(index))
 
     def _buffer(self, index: int) -> np.ndarray:
         """A pool read once, and as much of its head appended as wrapping reads need."""

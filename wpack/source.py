@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata as installed
 
 from . import strict_json, untrusted
 from .errors import FormatError
@@ -49,6 +48,9 @@ def read_source(text: str, path: str) -> Source:
 
 def version() -> str:
     """wpack's own version."""
+    # Takes as long to import as all of wpack, and only writing asks for it.
+    from importlib import metadata as installed
+
     try:
         return installed.version("wpack")
     except installed.PackageNotFoundError:  # Run from its source folder.

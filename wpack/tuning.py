@@ -17,6 +17,7 @@ from .errors import UsageError
 from .evaluate import evaluate as evaluate_model
 from .events import Event, Finished, Note
 from .finetune import finetune as train
+from .limits import Limits
 from .plan import Plan
 from .planner import make_plan
 from .pool import project
@@ -25,7 +26,7 @@ from .source import Source, version
 from .spec import FinetuneSpec, Spec
 from .stopping import Stop, never
 from .student import fill, stored, tie
-from .tasks import Task, make_task, splits
+from .tasks import Task, make_task, split
 from .tensors import to_float
 from .weight_file import PlainWeights, PooledWeights
 
@@ -56,16 +57,22 @@ def finetune(
     task: str | None,
     run: StrPath | None,
     resume: str | None,
+    allow_mismatch: bool,
     device: str,
     stop: Stop | None,
+    limits: Limits,
 ) -> Iterator[Event]:
     """As :func:`wpack.api.finetune`, which checks that the output may be written."""
     recipe = spec.finetune or FinetuneSpec()
     job = _task(spec, recipe, task)
     folder = Path(resume) if resume not in (None, "auto") else run
     # A refused folder must not cost the reading of the checkpoint.
-    session = Run(folder or f"{os.fspath(output)}.run", resume=resume is not None)
-    with weight_file.opened(path, key=key) as file:
+    session = Run(
+        folder or f"{os.fspath(output)}.run",
+        resume=resume is not None,
+        allow_mismatch=allow_mismatch,
+    )
+    with weight_file.opened(path, key=key, limits=limits) as file:
         start = starting_point(spec, file)
         for note in start.notes:
             yield Note(note)
@@ -73,7 +80,8 @@ def finetune(
         if recipe.distill is not None:
             teacher = fill(job.model(), file)
             if recipe.distill.teacher is not None:
-                with weight_file.opened(spec.beside(recipe.distill.teacher)) as other:
+                beside = spec.beside(recipe.distill.teacher)
+                with weight_file.opened(beside, limits=limits) as other:
                     teacher = fill(job.model(), other)
         student = tie(fill(job.model(), file), start.plan, start.backing)
     events = train(
@@ -101,18 +109,25 @@ def finetune(
 
 
 def evaluate(
-    path: StrPath, task: str, *, device: str = "auto", batch_size: int | None = None
+    path: StrPath,
+    task: str,
+    *,
+    device: str,
+    batch_size: int | None,
+    limits: Limits,
 ) -> dict[str, float]:
     """As :func:`wpack.api.evaluate`."""
     job = make_task(task)
-    with weight_file.opened(path) as file:
+    with weight_file.opened(path, limits=limits) as file:
         model = fill(job.model(), file)
-    found = splits(job)
+    found = split(job, "test") or split(job, "validation") or split(job, "train")
+    if found is None:
+        raise UsageError("the task has no data", where=task)
     placement = place(device, "float32")
     return evaluate_model(
         model.to(placement.device),
         job,
-        found.get("test") or found.get("validation") or found["train"],
+        found,
         batch_size=batch_size or FinetuneSpec().batch_size,
         placement=placement,
     )

@@ -18,8 +18,9 @@ import numpy as np
 from . import checkpoint, container
 from .container import Container
 from .errors import FormatError
-from .header import MAX_HEADER, read_header
+from .header import read_header
 from .inputs import open_regular
+from .limits import Limits
 from .plan import Plan
 from .pool import working_blocks
 from .tensors import TensorInfo, blocks
@@ -88,23 +89,31 @@ def opened(
     path: str | os.PathLike[str],
     *,
     key: str | None = None,
-    max_working_bytes: int | None = None,
+    limits: Limits,
 ) -> Iterator[PooledWeights | PlainWeights]:
     """Open either kind of file for reading its weights.
 
     Args:
         key: Which entry of a pickled checkpoint holds the weights.
-        max_working_bytes: As :func:`wpack.container.read`.
     """
-    if is_wpool(path):
-        with container.read(path, max_working_bytes=max_working_bytes) as pooled:
+    if is_wpool(path, limits):
+        with container_of(path, limits) as pooled:
             yield PooledWeights(pooled)
     else:
-        with checkpoint.open(path, key=key) as plain:
+        with checkpoint.open(path, key, max_header=limits.max_header) as plain:
             yield PlainWeights(plain)
 
 
-def is_wpool(path: str | os.PathLike[str], max_header: int = MAX_HEADER) -> bool:
+def container_of(path: str | os.PathLike[str], limits: Limits) -> Container:
+    """Open a ``.wpool``, as :func:`wpack.container.read`."""
+    return container.read(
+        path,
+        max_header=limits.max_header,
+        max_working_bytes=limits.max_working_bytes,
+    )
+
+
+def is_wpool(path: str | os.PathLike[str], limits: Limits) -> bool:
     """Whether a file says of itself that it is a ``.wpool``, or is named one."""
     if Path(path).suffix == ".wpool":
         return True
@@ -112,7 +121,7 @@ def is_wpool(path: str | os.PathLike[str], max_header: int = MAX_HEADER) -> bool
         return False
     fd = open_regular(path)
     try:
-        header = read_header(fd, os.fspath(path), max_header=max_header)
+        header = read_header(fd, os.fspath(path), max_header=limits.max_header)
         return header.metadata.get("format") == "wpool"
     except FormatError:
         # Whatever it is, the reader of checkpoints says so better.

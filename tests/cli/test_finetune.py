@@ -51,6 +51,7 @@ def test_finetune(run: Run, api: Calls, events: list[Event]) -> None:
         "task": "t:t",
         "run": None,
         "resume": "auto",
+        "allow_mismatch": False,
         "device": "auto",
     }
     assert result.err == (

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.harness import Calls, Run
 from wpack.errors import FormatError
+from wpack.limits import Limits
 from wpack.stats import FileStats
 
 
@@ -23,7 +24,10 @@ def test_inflate(run: Run, api: Calls, tmp_path: Path) -> None:
     assert callable(options.pop("progress"))
 
     assert given == ("m.wpool", str(output))
-    assert options == {"force": False, "max_working_bytes": 4 << 20}
+    assert options == {
+        "force": False,
+        "limits": Limits(max_working_bytes=4 << 20),
+    }
     assert result.out == f"wrote {output}: 2.0 KiB (2,048 bytes)\n"
 
 
@@ -78,8 +82,7 @@ def test_limits(
     _, _, options = api.made[-1]
 
     assert "that will do" in result.err + result.out
-    assert options["max_header"] == 64 << 20
-    assert options["max_working_bytes"] == 1 << 30
+    assert options["limits"] == Limits(64 << 20, 1 << 30)
 
 
 def test_stats(run: Run, api: Calls, stats: FileStats) -> None:

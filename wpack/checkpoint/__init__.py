@@ -16,6 +16,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..header import MAX_HEADER
 from ..inputs import open_regular
 from ..tensors import TensorInfo
 from . import folder, recognise
@@ -26,13 +27,19 @@ from .written import write_safetensors as write_safetensors
 from .written import write_torch as write_torch
 
 
-def open(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:
+def open(
+    path: str | os.PathLike[str],
+    key: str | None = None,
+    *,
+    max_header: int = MAX_HEADER,
+) -> Checkpoint:
     """Open a checkpoint: its headers are read and checked, its weights are not.
 
     Args:
         path: A file, a folder, or the index of a sharded checkpoint.
         key: Which of the state dicts in a wrapped torch file, as a dotted path;
             default: the only one there is, under its usual name.
+        max_header: Largest safetensors header accepted, in bytes.
 
     Raises:
         UsageError: There is more than one candidate; the message lists them.
@@ -43,11 +50,11 @@ def open(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:
     path = Path(path)
     if os.path.isdir(path):
         chosen, notes = folder.choose(path)
-        checkpoint = _open_file(chosen, key, folder.open_member)
+        checkpoint = _open_file(chosen, key, folder.open_member, max_header)
         checkpoint.notes[:0] = notes
         checkpoint.path = path
         return checkpoint
-    return _open_file(path, key, open_regular)
+    return _open_file(path, key, open_regular, max_header)
 
 
 def infos(path: str | os.PathLike[str], key: str | None = None) -> list[TensorInfo]:
@@ -59,9 +66,11 @@ def infos(path: str | os.PathLike[str], key: str | None = None) -> list[TensorIn
         return checkpoint.infos
 
 
-def _open_file(path: Path, key: str | None, opener: Opener) -> Checkpoint:
+def _open_file(
+    path: Path, key: str | None, opener: Opener, max_header: int
+) -> Checkpoint:
     with ExitStack() as undo:
-        handle = Handle(path, opener)
+        handle = Handle(path, opener, max_header)
         undo.callback(handle.close)
         kind = recognise.kind_of(handle)
         if kind == recognise.INDEX:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..header import MAX_HEADER
 from ..inputs import open_regular, read_into
 
 #: Opens a path as a regular file and gives its descriptor.
@@ -22,14 +23,21 @@ class Handle:
     Args:
         path: The file.
         opener: Opens it; :func:`wpack.inputs.open_regular` for what a user named.
+        max_header: Largest safetensors header accepted in it, in bytes.
 
     Raises:
         StorageError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, opener: Opener = open_regular) -> None:
+    def __init__(
+        self,
+        path: Path,
+        opener: Opener = open_regular,
+        max_header: int = MAX_HEADER,
+    ) -> None:
         self.path = path
         self.where = str(path)
+        self.max_header = max_header
         self._opener = opener
         self._fd: int | None = opener(path)
         status = os.fstat(self._fd)

@@ -62,7 +62,7 @@ def open_sharded(handle: Handle, key: str | None) -> Checkpoint:
     files: list[StoredFile] = []
     for name in index.shards:
         with ExitStack() as undo:
-            shard = Handle(beside / name, folder.open_member)
+            shard = Handle(beside / name, folder.open_member, handle.max_header)
             undo.callback(shard.close)
             kind = recognise.kind_of(shard)
             stored = recognise.stored_file(shard, kind, key)

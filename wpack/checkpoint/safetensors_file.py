@@ -28,7 +28,9 @@ class SafetensorsFile(StoredFile):
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
         self.notes = []
-        self._header = read_header(handle.fd, handle.where)
+        self._header = read_header(
+            handle.fd, handle.where, max_header=handle.max_header
+        )
         if self._header.metadata.get("format") == "wpool":
             raise CheckpointError(
                 "is a .wpool already, not a checkpoint",

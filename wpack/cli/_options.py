@@ -50,7 +50,7 @@ def _limit(name: str, text: str) -> Decorator:
 
     def keep(ctx: click.Context, param: click.Parameter, given: int | None) -> None:
         if given is not None:
-            ctx.obj.limits[name] = given
+            ctx.obj.given_limits[name] = given
 
     return click.option(
         "--" + name.replace("_", "-"),

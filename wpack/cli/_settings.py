@@ -27,7 +27,7 @@ class Settings:
     """The shared options' values; :mod:`wpack.cli._options` fills them in.
 
     Attributes:
-        limits: Parameter of an api function → the limit that was given for it.
+        given_limits: Field of :class:`~wpack.limits.Limits` → what was given for it.
     """
 
     json: bool = False
@@ -36,7 +36,13 @@ class Settings:
     debug: bool = False
     progress: bool = True
     color: bool = True
-    limits: dict[str, Any] = field(default_factory=dict)
+    given_limits: dict[str, int] = field(default_factory=dict)
+
+    def limits(self) -> dict[str, Any]:
+        """The argument ``limits`` of an api function, if any limit was given."""
+        from ..limits import Limits
+
+        return {"limits": Limits(**self.given_limits)} if self.given_limits else {}
 
     def show(self, report: Report) -> None:
         """Print a command's result on stdout, for people or as JSON."""

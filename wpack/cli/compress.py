@@ -47,7 +47,7 @@ def command(
 
     wanted = _options.read_spec(**spec)
     if dry_run:
-        planned = api.plan(checkpoint, wanted, key=key, **settings.limits)
+        planned = api.plan(checkpoint, wanted, key=key, **settings.limits())
         settings.notes(planned.notes)
         settings.show(PlanReport.of(planned, output=output, full=settings.verbose))
         return
@@ -60,7 +60,7 @@ def command(
             key=key,
             fail_on_nan=fail_on_nan,
             progress=watch,
-            **settings.limits,
+            **settings.limits(),
         )
     settings.notes(packed.notes)
     if output != _files.DASH:

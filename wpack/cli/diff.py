@@ -27,6 +27,6 @@ def command(context: click.Context, a: str, b: str) -> None:
     from ..report.results import DiffReport
 
     settings: Settings = context.obj
-    difference = api.diff(a, b, **settings.limits)
+    difference = api.diff(a, b, **settings.limits())
     settings.show(DiffReport(a, b, difference))
     context.exit(0 if difference.same else 1)

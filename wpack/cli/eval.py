@@ -40,6 +40,6 @@ def command(
 
     with redirect_stdout(sys.stderr):  # A task may print.
         metrics = api.evaluate(
-            file, task, device=device, batch_size=batch_size, **settings.limits
+            file, task, device=device, batch_size=batch_size, **settings.limits()
         )
     settings.show(EvalReport(file, task, metrics))

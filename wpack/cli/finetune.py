@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     type=_options.FOLDER,
     help="Folder for the states and the log of the run  [default: OUTPUT.run].",
 )
+@click.option(
+    "--allow-mismatch",
+    is_flag=True,
+    help="Resume although the run was started with other settings.",
+)
 @_options.device
 @_options.key
 @_options.limits
@@ -68,7 +73,7 @@ def command(
     wanted = _options.read_spec(spec=spec, ratio=ratio, set=set)
     with _signals.finishing() as stop, redirect_stdout(sys.stderr):  # A task may print.
         events = api.finetune(
-            checkpoint, wanted, output, stop=stop, **rest, **settings.limits
+            checkpoint, wanted, output, stop=stop, **rest, **settings.limits()
         )
         finished = _watched(events, settings)
     settings.show(FinetuneReport(finished, api.stats(output)))

@@ -40,7 +40,7 @@ def command(settings: Settings, /, file: str, output: str, force: bool) -> None:
             made,
             force=force,
             progress=watch,
-            **settings.limits,
+            **settings.limits(),
         )
     if output != _files.DASH:
         settings.show(WrittenReport(output, os.path.getsize(output)))

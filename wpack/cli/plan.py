@@ -33,6 +33,6 @@ def command(
     from ..report.plan import PlanReport
 
     wanted = _options.read_spec(**spec)
-    planned = api.plan(checkpoint, wanted, key=key, **settings.limits)
+    planned = api.plan(checkpoint, wanted, key=key, **settings.limits())
     settings.notes(planned.notes)
     settings.show(PlanReport.of(planned, full=settings.verbose))

@@ -66,7 +66,7 @@ def command(
 
     with _files.inputs(files) as given:
         found = [
-            replace(api.stats(path, backend=backend, **settings.limits), path=name)
+            replace(api.stats(path, backend=backend, **settings.limits()), path=name)
             for name, path in given
         ]
     report = StatsReport(tuple(found), tensors, sort)

@@ -29,7 +29,7 @@ def command(context: click.Context, files: tuple[str, ...]) -> None:
     settings: Settings = context.obj
     with _files.inputs(files) as given:
         report = VerifyReport(
-            {name: _problems(path, settings.limits) for name, path in given}
+            {name: _problems(path, settings.limits()) for name, path in given}
         )
     settings.show(report)
     context.exit(0 if report.sound else 1)

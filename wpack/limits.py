@@ -1,0 +1,21 @@
+"""How much a file may ask for before it is believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .header import MAX_HEADER
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits on reading files of unknown origin.
+
+    Attributes:
+        max_header: Largest safetensors header accepted, in bytes.
+        max_working_bytes: Most bytes that a ``.wpool``'s working weights may come to;
+            None: four times the machine's memory.
+    """
+
+    max_header: int = MAX_HEADER
+    max_working_bytes: int | None = None
