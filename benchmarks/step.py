@@ -7,7 +7,7 @@ Both arms are the same torchvision model with the same starting weights, batch, 
 optimiser (SGD with momentum); the tied one reads its matrices and kernels from one
 global pool at N_h 2.  Their steps alternate in one process, so that what slows the
 machine slows both, and the figure is the median of the ratios of the pairs.  Peak
-memory is a fresh process's for each arm.
+memory is that of fresh processes, each with one arm.
 
 Beside it stands what the arms' weights make the machine move, counted: the tied step
 copies and adds gradients together, but steps half as many parameters.  Divided by the
@@ -40,7 +40,6 @@ import torchvision
 from torch import nn
 
 import wpack
-from wpack.plan import Plan
 from wpack.planner import make_plan
 from wpack.spec import parse
 from wpack.tensors import BY_NAME, TensorInfo
@@ -50,10 +49,7 @@ RESULTS = Path(__file__).parent / "results" / "step.json"
 SPEC = """
 version: 1
 pools:
-  all:
-    technique: global
-    tensors: [{tensors}]
-    ratio: {ratio}
+  all: {{technique: global, tensors: [{tensors}], ratio: {ratio}}}
 """
 #: The paper's working set: kernels of blocks and shortcuts; projections and MLPs.
 TENSORS = {
@@ -75,31 +71,19 @@ def network(name: str, pixels: int) -> nn.Module:
     torch.manual_seed(0)
     if name == "resnet50":
         return torchvision.models.resnet50()
-    return torchvision.models.VisionTransformer(
-        image_size=pixels,
-        patch_size=16,
-        num_layers=12,
-        num_heads=6,
-        hidden_dim=384,
-        mlp_dim=1536,
-    )
+    size = {"num_layers": 12, "num_heads": 6, "hidden_dim": 384, "mlp_dim": 1536}
+    return torchvision.models.VisionTransformer(pixels, patch_size=16, **size)
 
 
-def plan_of(name: str, model: nn.Module, ratio: float) -> Plan:
-    """One global pool over the model's working set."""
+def tied(name: str, model: nn.Module, ratio: float) -> Tied:
+    """The model, reading one global pool that is filled with the first weights."""
     infos = [
         TensorInfo(key, BY_NAME[str(value.dtype).removeprefix("torch.")], value.shape)
         for key, value in model.state_dict().items()
     ]
-    spec = parse(SPEC.format(tensors=TENSORS[name], ratio=ratio))
-    return make_plan(spec, infos).plan
-
-
-def tied(name: str, model: nn.Module, ratio: float) -> Tied:
-    """The model, reading a pool filled with the first of its weights."""
-    plan = plan_of(name, model, ratio)
+    plan = make_plan(parse(SPEC.format(tensors=TENSORS[name], ratio=ratio)), infos).plan
     weights = [model.get_parameter(t.name).detach().flatten() for t in plan.pooled]
-    pool = plan.pools[0]
+    (pool,) = plan.pools
     return Tied(model, plan, {pool.name: torch.cat(weights)[: pool.backing]})
 
 
@@ -125,8 +109,8 @@ class Arm:
         loss = nn.functional.cross_entropy(self.model(self.images), self.labels)
         loss.backward()
         self.optimizer.step()
-        wall, cpu = (b - a for a, b in zip(begin, self._now(), strict=True))
-        return wall, cpu
+        end = self._now()
+        return end[0] - begin[0], end[1] - begin[1]
 
     def _now(self) -> tuple[float, float]:
         if self.device.type == "cuda":
@@ -187,18 +171,13 @@ def peak(options: argparse.Namespace) -> int:
 
 
 def peaks(options: argparse.Namespace) -> dict[str, int]:
-    """Peak memory of the arms, each in a process of its own."""
+    """Peak memory of the arms, the median of three processes for each."""
+    plain = {k: v for k, v in os.environ.items() if k not in KEPT_HEAP}
     found = {}
     for which in ("untied", "tied"):
         command = [sys.executable, __file__, *sys.argv[1:], "--peak", which]
-        output = subprocess.run(
-            command,
-            check=True,
-            capture_output=True,
-            text=True,
-            env={k: v for k, v in os.environ.items() if k not in KEPT_HEAP},
-        )
-        found[f"{which}_peak_bytes"] = int(output.stdout)
+        runs = [subprocess.check_output(command, env=plain) for _ in range(3)]
+        found[f"{which}_peak_bytes"] = statistics.median(map(int, runs))
     return found
 
 
@@ -277,13 +256,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def record(entry: dict[str, Any], path: Path) -> None:
     """Put an entry in the place of the one of the same case and machine."""
     entries = json.loads(path.read_text()) if path.exists() else []
-    others = [e for e in entries if _key(e) != _key(entry)]
+    same = {key: entry[key] for key in ("case", "heap", "machine")}
+    others = [e for e in entries if not same.items() <= e.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([*others, entry], indent=1) + "\n")
-
-
-def _key(entry: dict[str, Any]) -> tuple[str, ...]:
-    return entry["case"], entry["heap"], entry["machine"]["device"]
 
 
 def keep_heap() -> None:

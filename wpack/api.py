@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import checkpoint, container, weight_file
+from . import checkpoint, container, durable, weight_file
 from .diff import Difference, compare
-from .errors import UsageError
 from .limits import Limits
-from .packing import non_finite, stored
-from .plan import Plan
+from .packing import Packed, Planned, non_finite, stored
 from .pool import project
 from .residence import residence
 from .source import Source
@@ -39,35 +36,6 @@ LIMITS = Limits()
 
 #: Suffixes that torch.save's files have.
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A plan for a checkpoint.
-
-    Attributes:
-        stats: What the file will cost; ``file_bytes`` is exact.
-        notes: What a user should know.
-    """
-
-    plan: Plan
-    stats: FileStats
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A file that has been written.
-
-    Attributes:
-        stats: What it costs.
-        source: What the checkpoint costs.
-        notes: What a user should know.
-    """
-
-    stats: FileStats
-    source: FileStats
-    notes: tuple[str, ...]
 
 
 def infos(
@@ -130,7 +98,7 @@ def compress(
     # Its spec model takes longer to import than `wpack stats` takes altogether.
     from .planner import make_plan
 
-    refuse_existing(output, force)
+    durable.refuse_existing(output, force)
     with checkpoint.open(checkpoint_path, key, max_header=limits.max_header) as source:
         planned = make_plan(spec, source.infos)
         total, done = sum(t.info.nbytes for t in planned.plan.pooled), 0
@@ -203,7 +171,7 @@ def finetune(
     # Training needs torch, which takes seconds to import.
     from . import tuning
 
-    refuse_existing(output, force)
+    durable.refuse_existing(output, force)
     yield from tuning.finetune(
         checkpoint_path,
         spec,
@@ -254,7 +222,7 @@ def inflate(
     A ``.safetensors`` is streamed and holds each tensor on its own; a ``.pt`` holds
     views of one storage a pool, as :func:`torch.save` keeps them.
     """
-    refuse_existing(output, force)
+    durable.refuse_existing(output, force)
     if Path(output).suffix in TORCH_SUFFIXES:
         from .loader import load_file
 
@@ -326,18 +294,3 @@ def diff(
         weight_file.opened(b, limits=limits) as right,
     ):
         return compare(left, right)
-
-
-def refuse_existing(output: StrPath, force: bool) -> None:
-    """Fail before hours of work where the output may not be written.
-
-    Raises:
-        UsageError: It exists and ``force`` is not given, or is a folder.
-    """
-    path = Path(output)
-    if path.is_dir():
-        raise UsageError("is a folder, not a file", where=path)
-    if path.is_file() and not force:
-        raise UsageError("exists", where=path, hint="Pass --force to replace it")
-    if not path.parent.is_dir():
-        raise UsageError("its folder does not exist", where=path)

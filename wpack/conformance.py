@@ -76,6 +76,8 @@ def check_header(
             f" {max_working_bytes}",
             hint=f"If you trust the file, give --max-working-bytes {working_bytes}",
         )
+    # Only now: what a technique has to ask of a slice may take time with its size.
+    _check_slices(plan)
     if _CHECKSUMS not in header.metadata:
         warnings.warn(f"{where}: the file holds no checksums", stacklevel=3)
         return plan, sha256
@@ -85,6 +87,17 @@ def check_header(
             "its header is damaged: it has another SHA-256 than it says", hint=AGAIN
         )
     return plan, sha256
+
+
+def _check_slices(plan: Plan) -> None:
+    """Every slice can be expanded by its pool's technique."""
+    for pool in plan.pools:
+        for piece in pool.table.slices:
+            if why := pool.technique.objection(pool.table, piece):
+                raise FormatError(
+                    f"technique {pool.technique.name}: {why}",
+                    where=f"tensor {shown(piece.label)}",
+                )
 
 
 def data_problems(

@@ -14,6 +14,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
@@ -127,6 +128,21 @@ def flush_folder(folder: _Path, *, os_: Any = os) -> None:
         StorageError: The operating system tried and failed.
     """
     _flush(Calls(os_, os.fspath(folder), os.path.join(folder, ""), 0))
+
+
+def refuse_existing(output: _Path, force: bool) -> None:
+    """Fail before hours of work where the output may not be written.
+
+    Raises:
+        UsageError: It exists and ``force`` is not given, or is a folder.
+    """
+    path = Path(output)
+    if path.is_dir():
+        raise UsageError("is a folder, not a file", where=path)
+    if path.is_file() and not force:
+        raise UsageError("exists", where=path, hint="Pass --force to replace it")
+    if not path.parent.is_dir():
+        raise UsageError("its folder does not exist", where=path)
 
 
 def write_bytes(path: _Path, data: bytes, *, force: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,37 @@ from .errors import CheckpointError
 from .plan import Plan
 from .pool import Backing
 from .pool import stored as pool_blocks
+from .stats import FileStats
 from .tensors import blocks
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan for a checkpoint.
+
+    Attributes:
+        stats: What the file will cost; ``file_bytes`` is exact.
+        notes: What a user should know.
+    """
+
+    plan: Plan
+    stats: FileStats
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file that has been written.
+
+    Attributes:
+        stats: What it costs.
+        source: What the checkpoint costs.
+        notes: What a user should know.
+    """
+
+    stats: FileStats
+    source: FileStats
+    notes: tuple[str, ...]
 
 
 def stored(

@@ -1,11 +1,18 @@
-"""CIFAR-10 classification with akamaster's ResNets, for ``wpack finetune`` and
+r"""CIFAR-10 classification with akamaster's ResNets, for ``wpack finetune`` and
 ``wpack eval``.  Run from the repository's folder:
 
     export WPACK_DATA=…      # has cifar10/cifar10_jpeg_train.npz and …_test.npz
     wpack finetune resnet20.th -s benchmarks/cifar10/r20-2.57.yaml -o r20.wpool
 
 The published checkpoints, on the JPEG test set and without training on it, score
-81.03 % (ResNet-20) and 83.20 % (ResNet-56): JPEG shifts the data.
+81.03 % (ResNet-20) and 83.20 % (ResNet-56): JPEG shifts the data.  So the fair
+reference, and the better teacher, is the untied network after the same epoch:
+
+    wpack finetune resnet20.th -s benchmarks/cifar10/r20-2.57.yaml -o untied.wpool \
+        --set pools.blocks.ratio=1 --set finetune.distill=null
+
+A ``--set finetune.distill.teacher=…`` then names it; a relative path starts at the
+spec's folder.
 """
 
 from __future__ import annotations

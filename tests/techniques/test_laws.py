@@ -89,6 +89,16 @@ def test_the_budget_is_met(name, blocks, ratio) -> None:
 
 
 @every_technique
+@given(blocks=block_lists(), ratio=ratios)
+def test_no_layout_is_objected_to(name, blocks, ratio) -> None:
+    """What the planner lays out, a reader accepts."""
+    technique = techniques.named(name)()
+    table = laid_out(technique, blocks, ratio)
+
+    assert {technique.objection(table, s) for s in table.slices} == {""}
+
+
+@every_technique
 @given(blocks=block_lists(), ratio=ratios, seed=seeds)
 def test_numpy_and_torch_agree(name, blocks, ratio, seed) -> None:
     """One body serves both: equal to the last bits of float64."""

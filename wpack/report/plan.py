@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-    from ..api import Planned
+    from ..packing import Planned
     from ..plan import Plan, PoolPlan
     from ..stats import FileStats
 

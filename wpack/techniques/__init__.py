@@ -97,6 +97,11 @@ class Technique(ABC):
             numel: Defaults to all that follow ``first``.
         """
 
+    def objection(self, table: SliceTable, piece: Slice) -> str:
+        """Why a slice of a file cannot be expanded; "" where it can.  Slices that
+        :meth:`layout` made can."""
+        return ""
+
     @abstractmethod
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The least-squares projection of trained working weights onto the pool.
