@@ -104,13 +104,12 @@ def imports(sources: Mapping[str, str]) -> list[Import]:
 
 def _statements(name: str, tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
     """Line, full name and whether it runs on import, for each imported name."""
-    top = {node for node in _walk_top(tree)}
+    top = set(_walk_top(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = _base(name, node)
-            targets = [f"{base}.{alias.name}" for alias in node.names]
+            targets = [f"{_base(name, node)}.{alias.name}" for alias in node.names]
         else:
             continue
         for target in targets:
@@ -250,10 +249,7 @@ WRONG = {
         {"wpack.spec.": "from ..techniques import x", "wpack.techniques.": ""},
         [],
     ),
-    "beside": (
-        {"wpack.container": "from .header import read", "wpack.header": ""},
-        [],
-    ),
+    "beside": ({"wpack.container": "from .header import read", "wpack.header": ""}, []),
 }
 
 
@@ -287,10 +283,7 @@ TORCH_CASES = {
     "wpack.checkpoint.written": ("def f():\n    from torch import Tensor", True),
     "wpack.checkpoint.index": ("from torch import Tensor", False),
     "wpack.api": ("class A:\n    import safetensors.torch", False),
-    "wpack.export.views": (
-        "if TYPE_CHECKING:\n    from torch import Tensor",
-        True,
-    ),
+    "wpack.export.views": ("if TYPE_CHECKING:\n    from torch import Tensor", True),
     "wpack.plan": ("from rich.text import Text", False),
     "wpack.report.plan": ("from rich.text import Text", True),
     "wpack.container": ("from safetensors import safe_open", True),

@@ -92,6 +92,8 @@ def check_header(
 def _check_slices(plan: Plan) -> None:
     """Every slice can be expanded by its pool's technique."""
     for pool in plan.pools:
+        if pool.technique.zero_copy:
+            continue  # Whatever lies inside its pool can be read.
         for piece in pool.table.slices:
             if why := pool.technique.objection(pool.table, piece):
                 raise FormatError(
@@ -157,7 +159,7 @@ def _plan(metadata: dict[str, str]) -> Plan:
 
 def _check_names(plan: Plan) -> None:
     """Names that are not stored, which the header cannot vouch for."""
-    names = [tensor.name for tensor in plan.tensors]
+    names = [tensor.info.name for tensor in plan.tensors]
     names += [p.part for tensor in plan.tensors for _, p in tensor.pieces if p.part]
     for name in names:
         if problem := name_problem(name):
@@ -180,7 +182,7 @@ def _check_stored(plan: Plan, stored: list[Entry]) -> None:
     wanted: dict[str, tuple[DType, tuple[int, ...]]] = {
         POOL_PREFIX + pool.name: (pool.dtype, (pool.backing,)) for pool in plan.pools
     }
-    wanted |= {t.name: (t.info.dtype, t.info.shape) for t in plan.kept}
+    wanted |= {t.info.name: (t.info.dtype, t.info.shape) for t in plan.kept}
     for entry in stored:
         if entry.name not in wanted:
             raise FormatError(_why_stray(plan, entry.name), where=_place(entry))

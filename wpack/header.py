@@ -204,7 +204,10 @@ def _header_length(head: bytes, file_bytes: int, max_header: int) -> int:
 
 
 def _parse(text: bytes) -> dict[str, Any]:
-    stripped = text.rstrip(b" ")
+    # rstrip() would look at up to 64 KiB of spaces one at a time.
+    end = text.rfind(b"}") + 1
+    padded = text.count(b" ", end) == len(text) - end
+    stripped = text[:end] if padded else text.rstrip(b" ")
     if stripped[-1:] != b"}":
         raise FormatError(
             f"its header ends with byte 0x{stripped[-1]:02x}, not with '}}' and spaces"
@@ -242,14 +245,15 @@ def _entry(name: str, fields: Any) -> Entry:
     untrusted.keys_of(fields, where, "dtype", "shape", "data_offsets")
     dtype = untrusted.dtype_of(fields["dtype"], where)
     shape = untrusted.shape_of(fields["shape"], where)
-    if math.prod(size or 1 for size in shape) >= untrusted.MAX_INT:
+    if 0 in shape and math.prod(size or 1 for size in shape) >= untrusted.MAX_INT:
         raise FormatError(f"shape {list(shape)} is too large", where=where)
     offsets = untrusted.items(fields["data_offsets"], where, "data_offsets")
     if len(offsets) != 2:
         raise FormatError(
             f"data_offsets must be two numbers, got {len(offsets)}", where=where
         )
-    begin, end = (untrusted.integer(v, where, "data_offsets") for v in offsets)
+    begin = untrusted.integer(offsets[0], where, "data_offsets")
+    end = untrusted.integer(offsets[1], where, "data_offsets")
     if begin > end:
         raise FormatError(f"begins at byte {begin} but ends at {end}", where=where)
     needed = math.prod(shape) * dtype.itemsize
@@ -264,16 +268,18 @@ def _entry(name: str, fields: Any) -> Entry:
 
 def _check_tiling(entries: list[Entry], data_byte: int, file_bytes: int) -> None:
     """Every byte of the data section belongs to exactly one tensor."""
-    at_byte, before = 0, "the header"
+    at_byte, last = 0, None
     for entry in entries:
         if entry.begin_byte != at_byte:
+            before = "the header" if last is None else f"tensor {shown(last.name)}"
             gap = entry.begin_byte - at_byte
             found = f"{gap} unreferenced bytes" if gap > 0 else f"{-gap} shared bytes"
             raise FormatError(
                 f"{found} between {before} and tensor {shown(entry.name)}, at byte"
                 f" {data_byte + min(at_byte, entry.begin_byte)}"
             )
-        at_byte, before = entry.end_byte, f"tensor {shown(entry.name)}"
+        at_byte, last = entry.end_byte, entry
+    before = "the header" if last is None else f"tensor {shown(last.name)}"
     end_byte = data_byte + at_byte
     if end_byte > file_bytes:
         raise truncated(end_byte, file_bytes)

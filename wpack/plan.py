@@ -107,15 +107,17 @@ class Plan:
         """The tensors by name, in checkpoint order."""
         return {t.name: t for t in self.tensors}
 
-    @property
+    @cached_property
     def pooled(self) -> tuple[TensorPlan, ...]:
         """Tensors made from pools."""
-        return tuple(t for t in self.tensors if t.kind == "pooled")
+        return tuple(t for t in self.tensors if t.pieces)
 
-    @property
+    @cached_property
     def kept(self) -> tuple[TensorPlan, ...]:
         """Tensors stored as they are."""
-        return tuple(t for t in self.tensors if t.kind == "kept")
+        return tuple(
+            t for t in self.tensors if not t.pieces and t.info.alias_of is None
+        )
 
     @property
     def aliases(self) -> dict[str, str]:

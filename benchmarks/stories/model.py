@@ -15,8 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+import wpack
 
 
 @dataclass(frozen=True)
@@ -150,10 +153,9 @@ def nll(model: nn.Module, tokens: Tensor) -> float:
 
 def main(checkpoint: str, archive: str) -> None:
     """Print the likelihood of a ``.wpool`` or ``.safetensors`` checkpoint."""
-    import wpack
-
+    load = wpack.load_file if checkpoint.endswith(".wpool") else load_file
     model = Llama()
-    wpack.load_model(model, checkpoint)
+    model.load_state_dict(load(checkpoint))
     tokens = torch.from_numpy(np.load(archive)["tokens"].astype(np.int64))
     print(f"{nll(model, tokens):.4f} nats a token")
 
