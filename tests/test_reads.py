@@ -220,6 +220,7 @@ def test_a_frozen_pool_gets_no_gradient() -> None:
     assert not found[0].tensor.requires_grad
     assert pools[0].grad is None
     assert pools[1].grad is not None
+    assert {} == found[0].totals[0].passes
 
 
 def test_asking_for_one_pool_leaves_no_trace() -> None:
@@ -252,15 +253,18 @@ def test_a_failed_backward_pass_is_forgotten() -> None:
     """What it had folded does not enter the next one, and its memory is dropped."""
     pool = leaf(11)
     reads = Reads([pool], [*FIRST, *SECOND[:1]])
-    early, late = reads.read(FIRST), reads.read(SECOND[:1])
+    early = reads.read(FIRST)
     early.refresh()
-    late.refresh()
     failing = Failing.apply(early.tensor).sum()  # type: ignore[no-untyped-call]
+    late = reads.read(SECOND[:1])  # made last, so the first on the way back
+    late.refresh()
     with pytest.raises(MemoryError):
         torch.autograd.backward([late.tensor.sum(), failing])
+    left = [len(total.passes) for total in reads.totals]
     reads.forget()
     early.tensor.sum().backward()
 
+    assert [1] == left
     assert [{}] == [total.passes for total in reads.totals]
     assert torch.equal(torch.tensor([1.0] * 6 + [0.0] * 5).double(), pool.grad)
 

@@ -15,7 +15,7 @@ from tests.indexed import gathered, planned, sgd
 from wpack.plan import Plan, PoolPlan
 from wpack.table import Block, Slice, SliceTable
 from wpack.techniques import Projection, Technique
-from wpack.tensors import FLOAT64
+from wpack.tensors import FLOAT32
 from wpack.tie import Tied
 
 
@@ -60,20 +60,23 @@ pools:
 
 def test_techniques_that_compute() -> None:
     """Their working weights are made before each forward pass, with autograd; also
-    where they are a part of a tensor, and where what they read wraps."""
+    of a narrower pool, for a part of a tensor, and where what they read wraps."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
     plan = planned(model, COMPUTED)
     computed, ranges = plan.pools
-    squared = PoolPlan("computed", Squared(), FLOAT64, computed.table)
+    squared = PoolPlan("computed", Squared(), FLOAT32, computed.table)
     plan = Plan((squared, ranges), plan.tensors, plan.alignment)
-    start = {pool.name: torch.randn(pool.backing).double() for pool in plan.pools}
+    start = {
+        "computed": torch.randn(16),
+        "ranges": torch.randn(ranges.backing).double(),
+    }
     plain = copy.deepcopy(model)
     pools = {name: nn.Parameter(value.clone()) for name, value in start.items()}
     actual = Tied(model, plan, start)
 
     def expected(inputs: Tensor) -> Tensor:
-        values = pools | {"computed": pools["computed"] ** 2}
+        values = pools | {"computed": (pools["computed"] ** 2).double()}
         made = functional_call(plain, gathered(plan, values), (inputs,))
         assert isinstance(made, Tensor)
         return made
@@ -87,10 +90,10 @@ def test_techniques_that_compute() -> None:
         optimizer = sgd(parameters)
         for _ in range(3):
             optimizer.zero_grad()
-            network(inputs).square().sum().backward()
+            network(inputs).square().mean().backward()
             optimizer.step()
 
     for name, pool in pools.items():
         torch.testing.assert_close(actual.backing()[name], pool.detach())
-    torch.testing.assert_close(actual(inputs), expected(inputs))
-    assert actual.copied_nbytes == 8 * 18  # what 2.weight reads wraps
+    torch.testing.assert_close(actual(inputs), expected(inputs), rtol=1e-5, atol=0.0)
+    assert actual.copied_nbytes == 4 * 18  # what 2.weight reads wraps

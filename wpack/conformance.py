@@ -243,7 +243,7 @@ def _checksums(metadata: Mapping[str, str], stored: list[Entry]) -> dict[str, st
     except ValueError as error:
         raise FormatError(str(error), where=where) from None
     names = (entry.name for entry in stored)
-    found = untrusted.keys_of(parsed, where, HEADER_DIGEST, *names)
+    found = untrusted.keys_of(parsed, where, {HEADER_DIGEST, *names})
     for name, digest in found.items():
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise FormatError(

@@ -32,6 +32,7 @@ FORMAT_LIMIT = 100_000_000
 #: Longest tensor name, in bytes of UTF-8.
 MAX_NAME = 4096
 
+_ENTRY_KEYS = frozenset({"dtype", "shape", "data_offsets"})
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -242,7 +243,7 @@ def _entry(name: str, fields: Any) -> Entry:
     if problem := name_problem(name):
         raise FormatError(problem)
     where = f"tensor {shown(name)}"
-    untrusted.keys_of(fields, where, "dtype", "shape", "data_offsets")
+    untrusted.keys_of(fields, where, _ENTRY_KEYS)
     dtype = untrusted.dtype_of(fields["dtype"], where)
     shape = untrusted.shape_of(fields["shape"], where)
     if 0 in shape and math.prod(size or 1 for size in shape) >= untrusted.MAX_INT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import strict_json, techniques, untrusted
@@ -11,6 +11,14 @@ from .plan import ALIGNMENTS, RESERVED_PREFIXES, VERSION, Plan, PoolPlan, Tensor
 from .table import Slice, SliceTable, block_shape
 from .techniques import Technique
 from .tensors import DType, TensorInfo
+
+_PLAN_KEYS = frozenset({"version", "alignment", "pools", "tensors"})
+_POOL_KEYS = frozenset({"name", "technique", "dtype", "backing"})
+_PART_KEYS = frozenset({"pool", "start", "length", "numel"})
+_NAMED_PART_KEYS = _PART_KEYS | {"part"}
+_TENSOR_KEYS = frozenset({"name", "dtype", "shape"})
+#: All keys of a tensor → what kind it is.
+_KIND_OF = {_TENSOR_KEYS | {kind}: kind for kind in ("kept", "alias", "parts")}
 
 
 def read_plan(text: str) -> Plan:
@@ -31,9 +39,7 @@ class _Reader:
     """Checks a plan's document while it builds the plan."""
 
     def __init__(self, document: Any) -> None:
-        keys = untrusted.keys_of(
-            document, "plan", "version", "alignment", "pools", "tensors"
-        )
+        keys = untrusted.keys_of(document, "plan", _PLAN_KEYS)
         if keys["version"] != VERSION:
             raise FormatError(
                 f"version {keys['version']!r:.40} of the plan is not known, this wpack"
@@ -63,9 +69,7 @@ class _Reader:
         self.plan = Plan(pools, tuple(tensors), keys["alignment"])
 
     def _pool(self, document: Any) -> tuple[str, Technique, DType, int]:
-        keys = untrusted.keys_of(
-            document, "plan: pools", "name", "technique", "dtype", "backing"
-        )
+        keys = untrusted.keys_of(document, "plan: pools", _POOL_KEYS)
         name = untrusted.text(keys["name"], "plan: pools", "name")
         where = f"pool {name[:80]!r}"
         dtype = untrusted.dtype_of(keys["dtype"], where)
@@ -86,11 +90,9 @@ class _Reader:
         fields = untrusted.mapping(document, "plan: tensors", "tensor")
         name = untrusted.text(fields.get("name"), "plan: tensors", "name")
         where = f"tensor {name[:80]!r}"
-        kinds = [k for k in ("kept", "alias", "parts") if k in fields]
-        if len(kinds) != 1:
-            raise FormatError("must have one of kept, alias, parts", where=where)
-        (kind,) = kinds
-        untrusted.keys_of(fields, where, "name", "dtype", "shape", kind)
+        kind = _KIND_OF.get(frozenset(fields))
+        if kind is None:
+            raise self._odd_keys(fields, where)
         dtype = untrusted.dtype_of(fields["dtype"], where)
         shape = untrusted.shape_of(fields["shape"], where)
         if kind == "alias":
@@ -104,6 +106,17 @@ class _Reader:
         if not dtype.poolable:
             raise FormatError(f"{dtype} cannot come from a pool", where=where)
         return TensorPlan(info, self._pieces(fields["parts"], info, where))
+
+    def _odd_keys(self, fields: Mapping[str, Any], where: str) -> FormatError:
+        """What is wrong with the keys of a tensor."""
+        kinds = [kind for kind in ("kept", "alias", "parts") if kind in fields]
+        if len(kinds) != 1:
+            return FormatError("must have one of kept, alias, parts", where=where)
+        try:
+            untrusted.keys_of(fields, where, _TENSOR_KEYS | set(kinds))
+        except FormatError as error:
+            return error
+        raise AssertionError("these keys are a tensor's")
 
     def _pieces(
         self, document: Any, info: TensorInfo, where: str
@@ -128,8 +141,8 @@ class _Reader:
     def _part(self, document: Any, where: str) -> tuple[int, int, int, int, str]:
         """Pool, start, length, numel and name of one part."""
         fields = untrusted.mapping(document, where, "part")
-        named = ("part",) if "part" in fields else ()
-        untrusted.keys_of(fields, where, "pool", "start", "length", "numel", *named)
+        named = "part" in fields
+        untrusted.keys_of(fields, where, _NAMED_PART_KEYS if named else _PART_KEYS)
         name = untrusted.text(fields["pool"], where, "pool")
         if name not in self.index:
             raise FormatError(

@@ -6,7 +6,7 @@ place, the rule and what came instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from .errors import FormatError
@@ -24,12 +24,12 @@ def mapping(value: Any, where: str, what: str) -> Mapping[str, Any]:
     return value
 
 
-def keys_of(value: Any, where: str, *names: str) -> Mapping[str, Any]:
+def keys_of(value: Any, where: str, names: Set[str]) -> Mapping[str, Any]:
     """An object with exactly these keys."""
     fields = mapping(value, where, "the entry")
-    if len(fields) == len(names) and all(name in fields for name in names):
+    if fields.keys() == names:
         return fields
-    odd = sorted(fields.keys() ^ set(names))[0]
+    odd = sorted(fields.keys() ^ names)[0]
     verb = "has the unknown key" if odd in fields else "lacks the key"
     raise FormatError(f"{verb} {odd[:80]!r}", where=where)
 
