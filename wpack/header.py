@@ -98,7 +98,7 @@ def read_header(fd: int, where: str, *, max_header: int = MAX_HEADER) -> Header:
         text = read_bytes(fd, 8, length, where)
         parsed = _parse(text)
         metadata = _metadata(parsed.pop("__metadata__", {}))
-        entries = [_entry(name, fields) for name, fields in parsed.items()]
+        entries = [_placed_entry(name, fields) for name, fields in parsed.items()]
         entries.sort(key=lambda entry: (entry.begin_byte, entry.end_byte))
         _check_tiling(entries, 8 + length, file_bytes)
     return Header(metadata, tuple(entries), 8 + length, file_bytes)
@@ -239,10 +239,18 @@ def _metadata(fields: Any) -> dict[str, str]:
     return found
 
 
-def _entry(name: str, fields: Any) -> Entry:
+def _placed_entry(name: str, fields: Any) -> Entry:
+    """An entry, or a refusal that names it: a sound one needs no place."""
     if problem := name_problem(name):
         raise FormatError(problem)
-    where = f"tensor {shown(name)}"
+    try:
+        return _entry(name, fields, "")
+    except FormatError as error:
+        place = f"tensor {shown(name)}"
+        raise FormatError(error.what, where=place, hint=error.hint) from None
+
+
+def _entry(name: str, fields: Any, where: str) -> Entry:
     untrusted.keys_of(fields, where, _ENTRY_KEYS)
     dtype = untrusted.dtype_of(fields["dtype"], where)
     shape = untrusted.shape_of(fields["shape"], where)

@@ -57,7 +57,7 @@ class _Reader:
             raise FormatError("two pools have the same name", where="plan")
         self.slices: list[list[Slice]] = [[] for _ in self.pools]
         tensors = [
-            self._tensor(t) for t in untrusted.items(keys["tensors"], "plan", "tensors")
+            self._placed(t) for t in untrusted.items(keys["tensors"], "plan", "tensors")
         ]
         _check_names(tensors)
         pools = tuple(
@@ -86,10 +86,20 @@ class _Reader:
             raise FormatError(f"technique {technique} {error}", where=where) from None
         return name, made, dtype, backing
 
-    def _tensor(self, document: Any) -> TensorPlan:
-        fields = untrusted.mapping(document, "plan: tensors", "tensor")
-        name = untrusted.text(fields.get("name"), "plan: tensors", "name")
-        where = f"tensor {name[:80]!r}"
+    def _placed(self, document: Any) -> TensorPlan:
+        """A tensor, or a refusal that names it: a sound one needs no place."""
+        try:
+            return self._tensor(document, "")
+        except FormatError as error:
+            name = document.get("name") if isinstance(document, dict) else None
+            place = "plan: tensors"
+            if isinstance(name, str) and name:
+                place = f"tensor {name[:80]!r}"
+            raise FormatError(error.what, where=place, hint=error.hint) from None
+
+    def _tensor(self, document: Any, where: str) -> TensorPlan:
+        fields = untrusted.mapping(document, where, "tensor")
+        name = untrusted.text(fields.get("name"), where, "name")
         kind = _KIND_OF.get(frozenset(fields))
         if kind is None:
             raise self._odd_keys(fields, where)
