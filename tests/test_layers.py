@@ -30,8 +30,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("L1", "plan plan_reader planner"),
     (
         "L2",
-        "inputs residence header temporaries durable arrangement conformance container"
-        " checkpoint ring pool packing limits weight_file diff stats journal schedule"
+        "inputs residence names header temporaries durable arrangement conformance"
+        " container checkpoint ring pool packing limits weight_file diff stats journal schedule"
         " events",
     ),
     (

@@ -24,6 +24,7 @@ from .tensors import TensorInfo
 
 if TYPE_CHECKING:
     from .events import Event
+    from .plan import TensorPlan
     from .spec import Spec
     from .stopping import Stop
 
@@ -103,9 +104,9 @@ def compress(
         planned = make_plan(spec, source.infos)
         total, done = sum(t.info.nbytes for t in planned.plan.pooled), 0
 
-        def count(tensor: object) -> None:
+        def count(tensor: TensorPlan) -> None:
             nonlocal done
-            done += tensor.info.nbytes  # type: ignore[attr-defined]
+            done += tensor.info.nbytes
             if progress is not None:
                 progress(done, total, "projecting")
 

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 
 from .errors import PlanError
-from .header import Entry, name_problem
+from .header import Entry
+from .names import name_problem
 from .plan import RESERVED_PREFIXES, Plan
 from .tensors import BY_CODE, DType
 

@@ -18,8 +18,9 @@ import numpy as np
 from . import strict_json, untrusted
 from .arrangement import POOL_PREFIX, is_pad
 from .errors import FormatError
-from .header import Entry, Header, name_problem, shown
+from .header import Entry, Header
 from .inputs import AGAIN, read_into
+from .names import name_problem, shown
 from .plan import ALIGNMENTS, Plan
 from .plan_reader import read_plan
 from .tensors import DType

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,17 +22,15 @@ from . import strict_json, untrusted
 from .errors import FormatError
 from .inputs import AGAIN, naming, other_format, read_bytes, read_into, truncated
 from .inputs import open_regular as open_regular
+from .names import encodable, name_problem, shown
 from .tensors import DType
 
 #: Largest header read unless the caller allows more: about 235,000 slices.
 MAX_HEADER = 16 << 20
 #: Largest header that safetensors itself reads.
 FORMAT_LIMIT = 100_000_000
-#: Longest tensor name, in bytes of UTF-8.
-MAX_NAME = 4096
 
 _ENTRY_KEYS = frozenset({"dtype", "shape", "data_offsets"})
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,26 +156,6 @@ def read_raw(
     return raw
 
 
-def name_problem(name: str) -> str:
-    """Why a tensor may not have this name, or "" if it may."""
-    if name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME:
-        return ""
-    if not name:
-        return "a tensor's name is empty"
-    if not _encodable(name):
-        return f"the tensor name {shown(name)} is not valid Unicode"
-    if (nbytes := len(name.encode())) > MAX_NAME:
-        return f"a tensor's name is {nbytes} bytes long; the limit is {MAX_NAME}"
-    if _CONTROL.search(name):
-        return f"the tensor name {shown(name)} holds a control character"
-    return ""
-
-
-def shown(name: str) -> str:
-    """A name from a file as a message may show it: quoted, escaped, cut to length."""
-    return repr(name if len(name) <= 64 else f"{name[:61]}...")
-
-
 def _header_length(head: bytes, file_bytes: int, max_header: int) -> int:
     """The header's length, within its bounds; nothing has been allocated for it."""
     length = int.from_bytes(head[:8], "little")
@@ -234,7 +211,7 @@ def _metadata(fields: Any) -> dict[str, str]:
     for key, value in found.items():
         if not isinstance(value, str):
             raise FormatError(f"the value of {shown(key)} is no string", where=where)
-        if not (_encodable(key) and _encodable(value)):
+        if not (encodable(key) and encodable(value)):
             raise FormatError(f"{shown(key)} is not valid Unicode", where=where)
     return found
 
@@ -297,14 +274,3 @@ def _check_tiling(entries: list[Entry], data_byte: int, file_bytes: int) -> None
             f"{file_bytes - end_byte} unreferenced bytes after {before}, at byte"
             f" {end_byte}"
         )
-
-
-def _encodable(text: str) -> bool:
-    """Whether UTF-8 can write it: a lone surrogate, legal in JSON, it cannot."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

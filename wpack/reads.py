@@ -15,7 +15,7 @@ The edges between the two carry an empty tensor: they are there for the order al
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -198,8 +198,8 @@ class Total:
 
 
 def _apply(function: type[Function], *arguments: Any) -> Tensor:
-    made: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
-    return made
+    apply: Callable[..., Tensor] = function.apply
+    return apply(*arguments)
 
 
 def _backward_pass() -> int:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from ..errors import CheckpointError, StorageError, UsageError
-from ..header import shown
 from ..inputs import open_regular
+from ..names import shown
 
 #: What a folder may hold, the better first; each with the name that libraries use,
 #: which wins over its neighbours .

@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import strict_json
 from ..errors import CheckpointError
-from ..header import shown
 from ..inputs import read_bytes
+from ..names import shown
 from . import folder, recognise
 from .handle import Handle
 from .opened import Checkpoint, StoredFile

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..container import Source
 from ..errors import CheckpointError
-from ..header import shown
+from ..names import shown
 from ..tensors import TensorInfo
 from .handle import Handle
 from .wrappers import common_prefix

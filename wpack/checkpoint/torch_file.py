@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..header import shown
 from ..inputs import AGAIN
+from ..names import shown
 from . import torch_archive, wrappers
 from .handle import Handle
 from .opened import StoredFile

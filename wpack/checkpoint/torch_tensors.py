@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError
-from ..header import shown
+from ..names import shown
 from ..tensors import BY_NAME, TensorInfo
 from ..untrusted import MAX_RANK
 from .handle import Handle

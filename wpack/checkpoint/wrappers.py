@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError, UsageError
-from ..header import name_problem, shown
+from ..names import name_problem, shown
 
 #: Names under which training scripts store a model.
 KNOWN = (

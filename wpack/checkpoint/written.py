@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import durable
 from ..errors import CheckpointError
-from ..header import Entry, build_header, read_header, shown
+from ..header import Entry, build_header, read_header
+from ..names import shown
 from ..tensors import TensorInfo
 
 if TYPE_CHECKING:
