@@ -31,8 +31,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     (
         "L2",
         "inputs residence names header temporaries durable arrangement conformance"
-        " container checkpoint ring pool packing limits weight_file diff stats journal schedule"
-        " events",
+        " container checkpoint ring pool packing limits weight_file diff stats journal"
+        " schedule events",
     ),
     (
         "L3",
