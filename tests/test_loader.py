@@ -131,6 +131,18 @@ def test_pools_of_every_dtype(tmp_path: Path, backend: str, dtype: DType) -> Non
     assert expected["w"].tobytes() == bits(found)
 
 
+@pytest.mark.parametrize("shape", [(), (6,), (2, 3), (3, 1, 2, 5)], ids=str)
+def test_pooled_tensors_of_every_rank(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """A view has its tensor's shape, laid out row by row, whatever the rank."""
+    plan = plan_of({"p": PER_PAGE}, pooled("w", shape, ("p", 3)))
+    expected = write(tmp_path / "w.wpool", plan)
+    found = load_file(tmp_path / "w.wpool")["w"]
+
+    assert shape == found.shape
+    assert torch.empty(shape).stride() == found.stride()
+    assert expected["w"].tobytes() == bits(found)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_kept_tensors_of_every_kind(tmp_path: Path, backend: str) -> None:
     """Every dtype, scalars and tensors without elements come back as they were."""

@@ -1,7 +1,4 @@
-"""The verbs: what the command line and a library's user call.
-
-Each takes paths and values and returns values; nothing here prints.
-"""
+"""The verbs: what the command line and a library's user call; nothing here prints."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import checkpoint, container, durable, weight_file
+from . import container, durable, weight_file
 from .diff import Difference, compare
 from .limits import Limits
 from .packing import Packed, Planned, non_finite, stored
@@ -32,7 +29,6 @@ StrPath = str | os.PathLike[str]
 #: ``progress(done_bytes, total_bytes, what)``
 Progress = Callable[[int, int, str], object]
 
-#: What is asked of files unless a caller says otherwise.
 LIMITS = Limits()
 
 #: Suffixes that torch.save's files have.
@@ -60,6 +56,7 @@ def plan(
         SpecError, PlanError: As :func:`wpack.planner.make_plan`.
         CheckpointError, FormatError, StorageError: The checkpoint cannot be read.
     """
+    from . import checkpoint
     from .planner import make_plan
 
     with checkpoint.open(checkpoint_path, key, max_header=limits.max_header) as source:
@@ -97,6 +94,7 @@ def compress(
         UsageError: The output exists, or is the wrong kind of thing.
     """
     # Its spec model takes longer to import than `wpack stats` takes altogether.
+    from . import checkpoint
     from .planner import make_plan
 
     durable.refuse_existing(output, force)
@@ -223,6 +221,8 @@ def inflate(
     A ``.safetensors`` is streamed and holds each tensor on its own; a ``.pt`` holds
     views of one storage a pool, as :func:`torch.save` keeps them.
     """
+    from . import checkpoint
+
     durable.refuse_existing(output, force)
     if Path(output).suffix in TORCH_SUFFIXES:
         from .loader import load_file
@@ -260,6 +260,8 @@ def stats(
     if weight_file.is_wpool(path, limits):
         with weight_file.container_of(path, limits) as file:
             return of_container(file, residence(file.plan, backend=backend))
+    from . import checkpoint
+
     with checkpoint.open(path, max_header=limits.max_header) as plain:
         return of_checkpoint(
             os.fspath(path), plain.format, plain.file_bytes, plain.infos

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import checkpoint
 from .arrangement import POOL_PREFIX, arrange
 from .errors import CheckpointError
 from .plan import Plan
@@ -15,6 +15,9 @@ from .pool import Backing
 from .pool import stored as pool_blocks
 from .stats import FileStats
 from .tensors import blocks
+
+if TYPE_CHECKING:
+    from . import checkpoint
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import accumulate
+from operator import mul
 
 import torch
 
@@ -131,21 +134,20 @@ class PoolFile:
 
     def _make(self, tensor: TensorPlan) -> torch.Tensor:
         info = tensor.info
-        numel = info.numel
         place = self.residence.views.get(info.name)
         if place is None:
-            flat = self._own(tensor, numel)
-        else:
-            index, first = place
-            pool = self._pools.get(index)
-            if pool is None:
-                pool = self._pools[index] = self._pool(index)
-            flat = pool[first : first + numel]
-        return flat if len(info.shape) == 1 else flat.view(info.shape)
+            flat = self._own(tensor)
+            return flat if len(info.shape) == 1 else flat.view(info.shape)
+        index, first = place
+        pool = self._pools.get(index)
+        if pool is None:
+            pool = self._pools[index] = self._pool(index)
+        # One call, where a slice and a reshape of it would take twice the time.
+        return pool.as_strided(info.shape, _strides(info.shape), first)
 
-    def _own(self, tensor: TensorPlan, numel: int) -> torch.Tensor:
+    def _own(self, tensor: TensorPlan) -> torch.Tensor:
         """A tensor that is no view of a pool, 1-D."""
-        dtype = tensor.info.dtype
+        dtype, numel = tensor.info.dtype, tensor.info.numel
         if numel == 0:
             return torch.empty(0, dtype=_torch_dtype(dtype), device=self._device)
         buffer, at_byte = self._memory.tensor(tensor)
@@ -174,6 +176,13 @@ def _tensor(buffer: Buffer, dtype: DType, numel: int, at_byte: int) -> torch.Ten
     """A 1-D tensor over a buffer, which lives as long as the tensor does."""
     dtype_ = _torch_dtype(dtype)
     return torch.frombuffer(buffer, dtype=dtype_, count=numel, offset=at_byte)
+
+
+@lru_cache(maxsize=1024)
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Elements from one index to the next along each dimension, in row-major order."""
+    steps = accumulate(reversed(shape[1:]), mul, initial=1)
+    return tuple(steps)[::-1][: len(shape)]
 
 
 def _torch_dtype(dtype: DType) -> torch.dtype:

@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from . import checkpoint, container
+from . import container
 from .container import Container
 from .errors import FormatError
 from .header import read_header
@@ -24,6 +24,9 @@ from .limits import Limits
 from .plan import Plan
 from .pool import working_blocks
 from .tensors import TensorInfo, blocks
+
+if TYPE_CHECKING:
+    from . import checkpoint
 
 
 class WeightFile(Protocol):
@@ -100,6 +103,9 @@ def opened(
         with container_of(path, limits) as pooled:
             yield PooledWeights(pooled)
     else:
+        # Readers of every format, for a command that may only read a .wpool's header.
+        from . import checkpoint
+
         with checkpoint.open(path, key, max_header=limits.max_header) as plain:
             yield PlainWeights(plain)
 
