@@ -85,6 +85,22 @@ class _Stretch(NamedTuple):
     length: int
 
 
+class _Reads(NamedTuple):
+    """What a plan's tensors read, whatever maps there are.
+
+    Attributes:
+        views: Tensor → (pool, first element), for those that are one circular range.
+        joined: Tensor → its ranges, for those that are several.
+        made: Tensor → why its weights do not lie in a pool.
+        extents: Elements of each pool that ``views`` need straight.
+    """
+
+    views: dict[str, tuple[int, int]]
+    joined: dict[str, list[_Stretch]]
+    made: dict[str, str]
+    extents: list[int]
+
+
 def residence(
     plan: Plan, *, backend: str = "auto", page_nbytes: int = mmap.PAGESIZE
 ) -> Residence:
@@ -99,44 +115,20 @@ def residence(
         UsageError: There is no such backend, or ``WPACK_NO_MMAP`` is no 0 or 1.
     """
     backend = candidates(backend)[0]
-    views: dict[str, tuple[int, int]] = {}
-    joined: dict[str, list[_Stretch]] = {}
-    copied: dict[str, str] = {}
-    extents = [pool.backing for pool in plan.pools]
-    as_it_lies = [p.dtype if p.technique.zero_copy else None for p in plan.pools]
-    for tensor in plan.tensors:
-        if not tensor.pieces:
-            continue
-        index, piece = tensor.pieces[0]
-        # Nearly all tensors are one slice: opening a file is to cost microseconds.
-        if len(tensor.pieces) == 1 and as_it_lies[index] is tensor.info.dtype:
-            views[tensor.info.name] = index, piece.start
-            if piece.end > extents[index]:
-                extents[index] = piece.end
-            continue
-        if why := _why_made(plan, tensor):
-            copied[tensor.name] = why
-            continue
-        stretches = _stretches(plan, tensor)
-        if len(stretches) > 1:
-            joined[tensor.name] = stretches
-            continue
-        pool, start, length = stretches[0]
-        views[tensor.name] = pool, start
-        if start + length > extents[pool]:
-            extents[pool] = start + length
+    found = _reads(plan)
     pages = _Pages(plan, backend, page_nbytes)
-    pools = tuple(map(pages.settle, plan.pools, extents))
+    pools = tuple(map(pages.settle, plan.pools, found.extents))
     stitched: dict[str, tuple[Run, ...]] = {}
-    for name, stretches in joined.items():
+    copied = found.made
+    for name, stretches in found.joined.items():
         if runs := pages.stitch(stretches):
             stitched[name] = runs
         else:
             copied[name] = pages.why_not_stitched
     copied_nbytes = sum(plan.by_name[name].info.nbytes for name in copied)
     copied_nbytes += sum(pool.copied_nbytes for pool in pools)
-    copied |= _partly_copied(plan, views, pools)
-    return Residence(backend, pools, views, stitched, copied, copied_nbytes)
+    copied |= _partly_copied(plan, found.views, pools)
+    return Residence(backend, pools, found.views, stitched, copied, copied_nbytes)
 
 
 def candidates(backend: str, *, writable: bool = False) -> tuple[str, ...]:
@@ -168,6 +160,29 @@ def candidates(backend: str, *, writable: bool = False) -> tuple[str, ...]:
     return BACKENDS
 
 
+def _reads(plan: Plan) -> _Reads:
+    found = _Reads({}, {}, {}, [pool.backing for pool in plan.pools])
+    views, joined, made, extents = found
+    as_it_lies = [p.dtype if p.technique.zero_copy else None for p in plan.pools]
+    for tensor in plan.tensors:
+        if not tensor.pieces:
+            continue
+        index, piece = tensor.pieces[0]
+        # Nearly all tensors are one slice: opening a file is to cost microseconds.
+        if len(tensor.pieces) == 1 and as_it_lies[index] is tensor.info.dtype:
+            views[tensor.info.name] = index, piece.start
+            extents[index] = max(extents[index], piece.end)
+        elif why := _why_made(plan, tensor):
+            made[tensor.name] = why
+        elif len(stretches := _stretches(plan, tensor)) > 1:
+            joined[tensor.name] = stretches
+        else:
+            ((index, start, length),) = stretches
+            views[tensor.name] = index, start
+            extents[index] = max(extents[index], start + length)
+    return found
+
+
 def _no_mmap() -> bool:
     value = os.environ.get("WPACK_NO_MMAP", "")
     if value not in ("", "0", "1"):
@@ -188,9 +203,6 @@ def _why_made(plan: Plan, tensor: TensorPlan) -> str:
 
 def _stretches(plan: Plan, tensor: TensorPlan) -> list[_Stretch]:
     """A tensor's slices; those that go on where the one before ended are joined."""
-    if len(tensor.pieces) == 1:
-        pool, piece = tensor.pieces[0]
-        return [_Stretch(pool, piece.start, piece.length)]
     stretches: list[_Stretch] = []
     for pool, piece in tensor.pieces:
         if stretches and stretches[-1].pool == pool:
