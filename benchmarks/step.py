@@ -2,16 +2,20 @@
 
     python benchmarks/step.py --model resnet50 --batch 16 --pixels 128
     python benchmarks/step.py --model deit-s --batch 32 --pixels 224 --pairs 7
+    python benchmarks/step.py --technique all_pairs
+    python benchmarks/step.py --technique "outer, permute: true" --ratio 1.9
 
-Both arms are the same torchvision model with the same starting weights, batch, loss and
-optimiser (SGD with momentum); the tied one reads its matrices and kernels from one
-global pool at N_h 2.  Their steps alternate in one process, so that what slows the
-machine slows both, and the figure is the median of the ratios of the pairs.  Peak
-memory is that of fresh processes, each with one arm.
+Both arms are the same torchvision model with the same batch, loss and optimiser (SGD
+with momentum); the tied one reads its matrices and kernels from one pool at N_h 2: a
+``global`` one unless another technique is named, as a spec names it.  (``outer`` rounds
+N_h up: asked for 1.9 it gives 2.)  Their steps alternate in one process, so that what
+slows the machine slows both, and the figure is the median of the ratios of the pairs.
+Peak memory is that of fresh processes, each with one arm.
 
-Beside it stands what the arms' weights make the machine move, counted: the tied step
-copies and adds gradients together, but steps half as many parameters.  Divided by the
-measured rate of copying, that is as much slower or faster as a tied step can be.
+Beside a ``global`` pool's figures stands what the arms' weights make the machine move,
+counted: the tied step copies and adds gradients together, but steps half as many
+parameters.  Divided by the measured rate of copying, that is as much slower or faster
+as a tied step can be.
 
 On Linux both arms run with a C library that keeps memory once it has it.  Left alone it
 returns the end of its heap to the system whenever that is free, and gets it back page
@@ -49,7 +53,7 @@ RESULTS = Path(__file__).parent / "results" / "step.json"
 SPEC = """
 version: 1
 pools:
-  all: {{technique: global, tensors: [{tensors}], ratio: {ratio}}}
+  all: {{technique: {technique}, tensors: [{tensors}], ratio: {ratio}}}
 """
 #: The paper's working set: kernels of blocks and shortcuts; projections and MLPs.
 TENSORS = {
@@ -75,16 +79,23 @@ def network(name: str, pixels: int) -> nn.Module:
     return torchvision.models.VisionTransformer(pixels, patch_size=16, **size)
 
 
-def tied(name: str, model: nn.Module, ratio: float) -> Tied:
-    """The model, reading one global pool that is filled with the first weights."""
+def tied(options: argparse.Namespace) -> Tied:
+    """The model, reading one pool that is filled with the first weights: of products,
+    so that these have the weights' size."""
+    model = network(options.model, options.pixels)
     infos = [
         TensorInfo(key, BY_NAME[str(value.dtype).removeprefix("torch.")], value.shape)
         for key, value in model.state_dict().items()
     ]
-    plan = make_plan(parse(SPEC.format(tensors=TENSORS[name], ratio=ratio)), infos).plan
-    weights = [model.get_parameter(t.name).detach().flatten() for t in plan.pooled]
+    spec = SPEC.format(
+        technique=options.technique, tensors=TENSORS[options.model], ratio=options.ratio
+    )
+    plan = make_plan(parse(spec), infos).plan
     (pool,) = plan.pools
-    return Tied(model, plan, {pool.name: torch.cat(weights)[: pool.backing]})
+    weights = [model.get_parameter(t.name).detach().flatten() for t in plan.pooled]
+    first = torch.cat(weights)[: pool.backing]
+    roots = first.sign() * first.abs() ** (1 / pool.technique.degree)
+    return Tied(model, plan, {pool.name: roots})
 
 
 class Arm:
@@ -120,10 +131,9 @@ class Arm:
 
 def arm(which: str, options: argparse.Namespace) -> Arm:
     """The ``tied`` or the ``untied`` arm."""
-    model = network(options.model, options.pixels)
     if which == "tied":
-        model = tied(options.model, model, options.ratio)
-    return Arm(model, options)
+        return Arm(tied(options), options)
+    return Arm(network(options.model, options.pixels), options)
 
 
 def timings(options: argparse.Namespace) -> dict[str, Any]:
@@ -171,35 +181,52 @@ def peak(options: argparse.Namespace) -> int:
 
 
 def peaks(options: argparse.Namespace) -> dict[str, int]:
-    """Peak memory of the arms, the median of three processes for each."""
+    """Peak memory of the arms, the median of some processes for each."""
+    if not options.processes:
+        return {}
     plain = {k: v for k, v in os.environ.items() if k not in KEPT_HEAP}
     found = {}
     for which in ("untied", "tied"):
         command = [sys.executable, __file__, *sys.argv[1:], "--peak", which]
-        runs = [subprocess.check_output(command, env=plain) for _ in range(3)]
+        runs = [
+            subprocess.check_output(command, env=plain)
+            for _ in range(options.processes)
+        ]
         found[f"{which}_peak_bytes"] = statistics.median(map(int, runs))
     return found
 
 
-def traffic(options: argparse.Namespace) -> dict[str, Any]:
-    """Bytes that the arms move for their weights, as far as they differ."""
-    bound = tied(options.model, network(options.model, options.pixels), options.ratio)
+def weighed(bound: Tied) -> dict[str, int]:
+    """Sizes of the arms' weights."""
     working = sum(pool.working for pool in bound.plan.pools)
     backing = sum(pool.backing for pool in bound.plan.pools)
-    # Each working gradient is read, and written to the pool's; all but the first to
-    # arrive at a place also read what is there.  Once each is the least possible.
-    fold, least = 4 * (3 * working - backing), 4 * (working + backing)
-    rest = 2 * bound.copied_nbytes + 4 * PASSES * (backing - working)
     return {
         "working_parameters": working,
         "backing_parameters": backing,
         "copied_bytes": bound.copied_nbytes,
-        "fold_bytes": fold,
-        "least_fold_bytes": least,
         "untied_optimizer_bytes": 4 * PASSES * working,
         "tied_optimizer_bytes": 4 * PASSES * backing,
+    }
+
+
+def traffic(bound: Tied, untied_seconds: float, device: str) -> dict[str, Any]:
+    """Bytes that the arms move for the weights of a ``global`` pool, as far as they
+    differ, and the ratios of their times if that were all."""
+    found = weighed(bound)
+    working, backing = found["working_parameters"], found["backing_parameters"]
+    # Each working gradient is read, and written to the pool's; all but the first to
+    # arrive at a place also read what is there.  Once each is the least possible.
+    fold, least = 4 * (3 * working - backing), 4 * (working + backing)
+    rest = 2 * bound.copied_nbytes + 4 * PASSES * (backing - working)
+    rate = copy_rate(device)
+    return {
+        "fold_bytes": fold,
+        "least_fold_bytes": least,
         "tied_minus_untied_bytes": fold + rest,
         "least_tied_minus_untied_bytes": least + rest,
+        "copy_bytes_per_second": rate,
+        "ratio_by_bytes": 1 + (fold + rest) / rate / untied_seconds,
+        "ratio_limit": 1 + (least + rest) / rate / untied_seconds,
     }
 
 
@@ -235,22 +262,22 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One entry of the results."""
-    timed, moved, rate = timings(options), traffic(options), copy_rate(options.device)
-    more = moved["tied_minus_untied_bytes"] / rate
-    least = moved["least_tied_minus_untied_bytes"] / rate
-    return {
-        "case": f"{options.model}, batch {options.batch}, {options.pixels} px",
+    timed, bound = timings(options), tied(options)
+    case = f"{options.model}, batch {options.batch}, {options.pixels} px"
+    if options.technique != "global":
+        case += f", {options.technique}"
+    entry = {
+        "case": case,
         "optimizer": "SGD, momentum 0.9, fused",
         "heap": options.heap,
         **timed,
         **peaks(options),
-        **moved,
-        "copy_bytes_per_second": rate,
-        "ratio_by_bytes": 1 + more / timed["untied_seconds"],
-        "ratio_limit": 1 + least / timed["untied_seconds"],
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": machine(options),
+        **weighed(bound),
     }
+    if options.technique == "global":
+        entry |= traffic(bound, timed["untied_seconds"], options.device)
+    command = shlex.join(["python", *sys.argv])
+    return {**entry, "command": command, "machine": machine(options)}
 
 
 def record(entry: dict[str, Any], path: Path) -> None:
@@ -276,9 +303,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=TENSORS, default="resnet50")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pixels", type=int, default=128)
+    parser.add_argument("--technique", default="global", help="as in a spec")
     parser.add_argument("--ratio", type=float, default=2.0)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument(
+        "--processes", type=int, default=3, help="to measure memory in; 0: do not"
+    )
     parser.add_argument("--heap", choices=["kept", "system"], default="kept")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)

@@ -154,6 +154,14 @@ REFUSED = {
         with_plan(tensors__0__parts=[]),
         f"{_W}: its parts make 0 working weights, its shape has 9",
     ),
+    "S04 laps of what goes round none": (
+        with_plan(
+            pools__0__technique={"name": "layered"},
+            tensors__0__parts__0__length=17,
+        ),
+        f"{_W}: reads 17 backing weights, but pool 'main' has 16; technique layered"
+        " does not go round",
+    ),
     "S05 twice in the plan": (
         with_plan(tensors__2=PLAN["tensors"][0]),
         f"{_W}: stands twice in the plan",

@@ -16,6 +16,7 @@ WATCHED = (
     "fchown",
     "fchmod",
     "fsync",
+    "dup",
     "close",
     "replace",
     "unlink",

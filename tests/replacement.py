@@ -18,6 +18,7 @@ CALLS = [
     "pwrite",
     "fchmod",
     "fsync",
+    "dup",
     "close",
     "replace",
     "open",

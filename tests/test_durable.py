@@ -261,3 +261,22 @@ def test_flush_folder(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as error:
         durable.flush_folder(tmp_path, os_=FaultyOs(1))
     assert "flushing the folder failed: Input/output error" == refusal(error, tmp_path)
+
+
+def test_w05_made_folders_are_flushed(tmp_path: Path) -> None:
+    """Each folder that is made is flushed into the one it lies in; what is there
+    already costs nothing."""
+    system = FaultyOs()
+    durable.make_folder(tmp_path / "a" / "b", os_=system)
+
+    assert (tmp_path / "a" / "b").is_dir()
+    assert ["open", "fsync", "close"] * 2 == system.calls
+    assert [str(tmp_path), str(tmp_path / "a")] == system.opened
+
+    durable.make_folder(tmp_path / "a" / "b", os_=system)
+
+    assert 6 == len(system.calls)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError) as error:
+        durable.make_folder(tmp_path / "file" / "a")
+    assert "cannot be made: Not a directory" == refusal(error, tmp_path / "file" / "a")

@@ -1,13 +1,13 @@
-"""Durable writing when something goes wrong: the old file or the new one, whole."""
+"""Durable writing when something goes wrong: the old file or the new one, whole.
+
+What kills leave, and every writer of wpack at every call, is in ``test_write_faults``.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import resource
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -125,36 +125,6 @@ def test_without_unix_calls(target: Path) -> None:
     """Windows and macOS lack some calls and write the same file."""
     missing = ("posix_fallocate", "pwrite", "fchmod", "fchown")
     replace(target, FaultyOs(missing=missing))
-
-    assert_only(target, NEW)
-
-
-_DYING = """
-import sys
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from tests.faulty_os import FaultyOs
-from wpack import durable
-with durable.replacing({path!r}, 21, force=True, os_=FaultyOs({at}, None)) as output:
-    output.write_at(b"and longer file", 6)
-    output.write_at(b"a new ", 0)
-"""
-
-
-@pytest.mark.parametrize("at", range(len(CALLS)))
-def test_w04_killed_at_every_call(target: Path, at: int) -> None:
-    """A process killed at any call leaves the old file or the new one, and what else it
-    leaves is swept by the next write."""
-    root = str(Path(__file__).parents[1])
-    script = _DYING.format(root=root, path=str(target), at=at)
-    ended = subprocess.run([sys.executable, "-c", script], check=False)
-
-    assert -signal.SIGKILL == ended.returncode
-    assert (OLD if at < RENAMED else NEW) == target.read_bytes()
-    left = [path.name for path in target.parent.iterdir() if path != target]
-    assert (1 if 0 < at < RENAMED else 0) == len(left)
-
-    replace(target)
 
     assert_only(target, NEW)
 

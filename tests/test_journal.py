@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.faulty_os import FaultyOs
 from wpack import journal
 from wpack.errors import StorageError, UsageError
 from wpack.journal import Journal
@@ -61,11 +64,51 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_full_disk() -> None:
-    """A line that does not fit is told, not lost quietly."""
+    """A line that does not fit is told, not lost quietly, and closing tells no more."""
     log = Journal(Path("/dev/full"))
     with pytest.raises(StorageError) as caught:
         log.write({"a": 1})
 
     assert "/dev/full: cannot be written: No space left on device" == str(caught.value)
-    with pytest.raises(OSError, match="No space left"):
-        log.close()
+    log.close()
+    log.close()
+
+
+class Cramped(FaultyOs):
+    """A disk with room for seven more bytes, until it is emptied."""
+
+    room = 7
+
+    def write(self, fd: int, data: bytes) -> int:
+        """As much as there is room for."""
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done = os.write(fd, data[: self.room])
+        self.room -= done
+        return done
+
+
+def test_a_line_that_fits_in_part_is_taken_back(tmp_path: Path) -> None:
+    """A full disk never leaves half a line, and later lines are whole."""
+    system = Cramped()
+    log = Journal(tmp_path / "log.jsonl", os_=system)
+    with pytest.raises(StorageError, match="No space left on device"):
+        log.write({"number": 1})
+    assert b"" == (tmp_path / "log.jsonl").read_bytes()
+
+    system.room = 1000
+    log.write({"number": 2})
+    log.close()
+
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert 2 == json.loads(line)["number"]
+
+
+def test_a_line_that_a_kill_cut_short_is_taken_back(tmp_path: Path) -> None:
+    """What follows the last whole line goes when the run is gone on with."""
+    path = tmp_path / "log.jsonl"
+    for left, kept in ((b'{"a": 1}\n{"b', b'{"a": 1}\n'), (b'{"a', b""), (b"", b"")):
+        path.write_bytes(left)
+        Journal(path).close()
+
+        assert kept == path.read_bytes()

@@ -31,14 +31,14 @@ ROWS: tuple[tuple[str, str], ...] = (
     (
         "L2",
         "inputs residence names header temporaries durable arrangement conformance"
-        " container checkpoint ring pool packing limits weight_file diff stats journal"
-        " schedule events",
+        " container checkpoint ring pool initial packing limits weight_file diff stats"
+        " journal schedule events",
     ),
     (
         "L3",
         "meter reads weights slots tie sampling data images references tasks devices"
         " distill optimizers averaging states runs scores evaluate training finetune"
-        " pool_file loader student tuning",
+        " pool_file loader loading student scratch tuning",
     ),
     ("L4", "api export"),
     ("L5", "wpack"),

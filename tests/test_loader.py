@@ -35,6 +35,7 @@ from wpack.errors import FormatError, UsageError
 from wpack.loader import load_file
 from wpack.loader import open as open_pool_file
 from wpack.plan import Plan
+from wpack.pool_file import Loaded
 from wpack.residence import BACKENDS, CAN_MAP
 from wpack.techniques import named
 from wpack.tensors import BY_NAME, DType
@@ -158,12 +159,50 @@ def test_kept_tensors_of_every_kind(tmp_path: Path, backend: str) -> None:
         assert expected[info.name].tobytes() == bits(found[info.name]), info.name
 
 
+@needs_maps
+def test_what_was_taken_is_accounted_for(everything: Path) -> None:
+    """Tensor by tensor: views, computed ones with their time, each once, and still
+    after the file is closed."""
+    with open_pool_file(everything, backend="mmap") as file:
+        assert Loaded(0, 0, 0, 0, 0, 0, 0.0, 0) == file.loaded
+        file.get_tensor("tied")
+        file.get_tensor("wraps")
+        file.get_tensor("bias")
+        assert Loaded(2, 2 * PAGE + 20, 0, 0, 0, 0, 0.0, 0) == file.loaded
+        file.get_tensor("cast")
+        file.get_tensor("joined")
+        once = file.loaded
+        file.get_tensor("cast")
+        assert once == file.loaded
+        file.get_tensors()
+        whole = file.loaded
+    file.close()
+
+    seconds = once.computed_seconds
+    assert 0 < seconds < 10
+    assert Loaded(2, 2 * PAGE + 20, 0, 0, 2, 24 + 28, seconds, 52) == once
+    assert whole == file.loaded
+    assert (6, 0, 2) == (whole.views, whole.wrapped, whole.computed)
+    assert EVERYTHING.inflated_bytes == whole.views_nbytes + whole.computed_nbytes
+
+
+def test_appended_heads_are_copied_bytes(everything: Path) -> None:
+    """Where pages cannot be laid back to back, reads that wrap are views of a pool with
+    its head appended, and are told apart."""
+    with open_pool_file(everything, backend="copy") as file:
+        file.get_tensor("wraps")
+        file.get_tensor("plain")
+        loaded = file.loaded
+
+    assert Loaded(1, 48, 1, 2 * PAGE, 0, 0, 0.0, PAGE) == loaded
+
+
 def test_computed_weights_are_made_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A technique that computes gives tensors of their own, counted when made."""
     monkeypatch.setattr(named("global"), "zero_copy", False)
-    plan = plan_of({"p": 8}, pooled("w", (3, 5), ("p", 2)), alignment=64)
+    plan = plan_of({"p": 16}, pooled("w", (3, 5), ("p", 2)), alignment=64)
     expected = write(tmp_path / "w.wpool", plan)
     with open_pool_file(tmp_path / "w.wpool") as file:
         assert 0 == file.copied_nbytes
@@ -325,7 +364,9 @@ def test_devices_get_each_pool_once(
         found = {name: file.get_tensor(name) for name in file}
         assert file.residence.copied_nbytes == file.copied_nbytes
         assert file.residence == residence.residence(EVERYTHING, backend="copy")
+        loaded = file.loaded
 
+    assert (3, 2, 3) == (loaded.views, loaded.wrapped, loaded.computed)
     assert expected == {name: bits(tensor) for name, tensor in found.items()}
     storages = {
         found[n].untyped_storage().data_ptr() for n in ("wraps", "plain", "whole")

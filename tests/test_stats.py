@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import block_lists, poolable
+from wpack import techniques
 from wpack.plan import Plan
 from wpack.planner import make_plan
 from wpack.residence import residence
@@ -78,6 +79,25 @@ def test_plain_checkpoints() -> None:
     ]
 
 
+def test_decompression_of_every_technique() -> None:
+    """Each pool has its technique's own counts, and is zero-copy where that says so."""
+    infos = [TensorInfo(f"{n}.weight", FLOAT32, (8, 9)) for n in techniques.names()]
+    pools = ", ".join(
+        f'{n}: {{technique: {n}, tensors: ["{n}.*"], ratio: 2}}'
+        for n in techniques.names()
+    )
+    plan = make_plan(parse(f"{{version: 1, pools: {{{pools}}}}}"), infos).plan
+    found = {pool.name: pool for pool in stats_of(plan, 10_000).pools}
+
+    assert sorted(found) == techniques.names()
+    for pool in plan.pools:
+        stats, technique = found[pool.name], pool.technique
+
+        assert stats.multiplications == technique.multiplications(pool.table)
+        assert stats.random_accesses == technique.random_accesses(pool.table)
+        assert stats.zero_copy is technique.zero_copy
+
+
 def test_json_has_the_normative_keys() -> None:
     """The keys that scripts rely on are there, by name."""
     found = stats_of(planned([TensorInfo("w", FLOAT32, (4, 16))], 4), 100).to_json()
@@ -89,7 +109,7 @@ def test_json_has_the_normative_keys() -> None:
     } <= found.keys()  # fmt: skip
     assert {
         "name", "technique", "dtype", "codecs", "backing", "working", "ratio",
-        "stored_bytes", "tensors",
+        "stored_bytes", "tensors", "multiplications", "random_accesses", "zero_copy",
     } <= found["pools"][0].keys()  # fmt: skip
     assert {
         "name", "shape", "dtype", "kind", "parts", "stored_bytes", "zero_copy",

@@ -31,6 +31,11 @@ def test_key_order_does_not_matter(document: dict[str, int]) -> None:
     assert dumps(document) == dumps(turned)
 
 
+def test_minus_nought_elsewhere_is_harmless() -> None:
+    """In a string; beside other integers."""
+    assert {"layer-0": [-1, 0, 10]} == loads('{"layer-0":[-1,0,10]}')
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -39,10 +44,12 @@ def test_key_order_does_not_matter(document: dict[str, int]) -> None:
         ("[NaN]", "the number NaN is not an integer"),
         ("[-Infinity]", "the number -Infinity is not an integer"),
         ("[1e400]", "the number 1e400 is not an integer"),
+        ("[-0]", "the number -0 is not an integer"),
         ("[1.0]", "the number 1.0 is not an integer"),
         ("[" + "1" * 5000 + "]", "an integer has thousands of digits"),
         ("[1,]", "not JSON: Expecting value at character 3"),
         ("", "not JSON: Expecting value at character 0"),
+        ('["a', "not JSON: Unterminated string starting at character 1"),
         ("[1] x", "not JSON: Extra data at character 4"),
         ("[" * 200_000, "not JSON: nested too deeply"),
     ],

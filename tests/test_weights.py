@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from tests.indexed import gathered, planned, sgd
 from wpack.plan import Plan, PoolPlan
+from wpack.reads import Total
 from wpack.table import Block, Slice, SliceTable
 from wpack.techniques import Projection, Technique
 from wpack.tensors import FLOAT32
@@ -97,3 +100,56 @@ def test_techniques_that_compute() -> None:
         torch.testing.assert_close(actual.backing()[name], pool.detach())
     torch.testing.assert_close(actual(inputs), expected(inputs), rtol=1e-5, atol=0.0)
     assert actual.copied_nbytes == 4 * 18  # what 2.weight reads wraps
+
+
+@dataclass(frozen=True)
+class Watched(Squared):
+    """Counts, whenever it makes a tensor, which of all it made are still there."""
+
+    made: ClassVar[list[weakref.ref[Tensor]]] = []
+    alive: ClassVar[list[list[int]]] = []
+
+    def expand(self, *arguments: Any) -> Any:
+        new = super().expand(*arguments)
+        self.alive.append([i for i, ref in enumerate(self.made) if ref() is not None])
+        self.made.append(weakref.ref(new))
+        return new
+
+
+def test_old_weights_make_room() -> None:
+    """A tensor's last value is gone before the next tensor is made anew: computed
+    weights take their memory once."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    plan = planned(model, 'version: 1\npools: {p: {tensors: ["*"], ratio: 1}}')
+    (pool,) = plan.pools
+    watched = PoolPlan("p", Watched(), FLOAT32, pool.table)
+    tied = Tied(model, Plan((watched,), plan.tensors, plan.alignment))
+    tied(torch.randn(2, 4)).sum().backward()
+
+    # Of the first pass there are 0 and 1, then 2 and 3 take their places.
+    assert [[], [0], [0, 1], [1, 2]] == Watched.alive
+
+
+@pytest.mark.parametrize("technique", ["global", "outer", "layered"])
+def test_gradients_do_not_wait(technique: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes to its pool before the pass goes on to the layer below: no more than
+    one is kept, though their nodes are older than the network's."""
+    model = nn.Sequential(*(nn.Linear(8, 8, bias=False) for _ in range(3)))
+    pool = f"{{technique: {technique}, tensors: ['*'], ratio: 3}}"
+    tied = Tied(model, planned(model, f"version: 1\npools: {{p: {pool}}}"))
+    seen: list[str] = []
+    add = Total.add
+
+    def watched(total: Total, start: int, gradient: Tensor) -> None:
+        seen.append("gradient")
+        add(total, start, gradient)
+
+    monkeypatch.setattr(Total, "add", watched)
+    for name, layer in model.named_children():
+        layer.register_full_backward_hook(lambda *_, name=name: seen.append(name))
+    inputs = torch.randn(2, 8, requires_grad=True)
+    for _ in range(2):
+        seen.clear()
+        tied(inputs).sum().backward()
+
+        assert "gradient 2 gradient 1 gradient 0" == " ".join(seen)

@@ -16,7 +16,7 @@ from .packing import Packed, Planned, non_finite, stored
 from .pool import project
 from .residence import residence
 from .source import Source
-from .stats import FileStats, of_checkpoint, of_container, of_plan
+from .stats import FileStats, of_checkpoint, of_file, of_plan
 from .tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def compress(
 
 
 def finetune(
-    checkpoint_path: StrPath,
+    checkpoint_path: StrPath | None,
     spec: Spec,
     output: StrPath,
     *,
@@ -152,7 +152,8 @@ def finetune(
 
     Args:
         checkpoint_path: A checkpoint, which is projected and repaired first, or a
-            ``.wpool`` to go on from.
+            ``.wpool`` to go on from.  None: from scratch, as the task's model starts
+            under the recipe's seed; it teaches nothing, a teacher has to be named.
         task: Overrides the spec's: ``module:attribute``, ``./file.py:attribute`` or a
             built-in's name.
         run: Folder of the run; ``OUTPUT.run`` unless given.
@@ -164,7 +165,7 @@ def finetune(
         What happens; last a :class:`~wpack.events.Finished`, once the file stands.
 
     Raises:
-        UsageError: The output exists, the task or the run does not fit.
+        UsageError: The output exists, the task, the key or the run does not fit.
         TrainingError: The loss, the data or the model make going on impossible.
     """
     # Training needs torch, which takes seconds to import.
@@ -225,6 +226,7 @@ def inflate(
 
     durable.refuse_existing(output, force)
     if Path(output).suffix in TORCH_SUFFIXES:
+        weight_file.insist_pooled(path, limits)
         from .loader import load_file
 
         tensors = load_file(
@@ -254,25 +256,22 @@ def stats(
     path: StrPath,
     *,
     backend: str = "auto",
+    load: bool = False,
     limits: Limits = LIMITS,
 ) -> FileStats:
-    """What a file costs, tensor by tensor; no weight is read."""
-    if weight_file.is_wpool(path, limits):
-        with weight_file.container_of(path, limits) as file:
-            return of_container(file, residence(file.plan, backend=backend))
-    from . import checkpoint
+    """What a file costs, tensor by tensor; no weight is read.
 
-    with checkpoint.open(path, max_header=limits.max_header) as plain:
-        return of_checkpoint(
-            os.fspath(path), plain.format, plain.file_bytes, plain.infos
-        )
+    Args:
+        load: Load a ``.wpool``, too, and say what that took; this needs torch.
+    """
+    if load:
+        from .loading import measured
+
+        return measured(path, backend, limits)
+    return of_file(path, backend, limits)
 
 
-def verify(
-    path: StrPath,
-    *,
-    limits: Limits = LIMITS,
-) -> tuple[str, ...]:
+def verify(path: StrPath, *, limits: Limits = LIMITS) -> tuple[str, ...]:
     """Check every hash and every bound of a ``.wpool``.
 
     Returns:

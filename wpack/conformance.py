@@ -160,11 +160,10 @@ def _plan(metadata: dict[str, str]) -> Plan:
 
 def _check_names(plan: Plan) -> None:
     """Names that are not stored, which the header cannot vouch for."""
-    names = [tensor.info.name for tensor in plan.tensors]
-    names += [p.part for tensor in plan.tensors for _, p in tensor.pieces if p.part]
-    for name in names:
-        if problem := name_problem(name):
-            raise FormatError(problem, where="plan")
+    for info, pieces in plan.tensors:
+        for name in (info.name, *[piece.part for _, piece in pieces if piece.part]):
+            if problem := name_problem(name):
+                raise FormatError(problem, where="plan")
 
 
 def _without_padding(header: Header) -> list[Entry]:

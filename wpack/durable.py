@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import StorageError, UsageError
 from .temporaries import Calls, Temporary
 
 _Path = str | os.PathLike[str]
@@ -145,15 +145,33 @@ def refuse_existing(output: _Path, force: bool) -> None:
         raise UsageError("its folder does not exist", where=path)
 
 
-def write_bytes(path: _Path, data: bytes, *, force: bool = False) -> None:
+def make_folder(folder: _Path, *, os_: Any = os) -> None:
+    """Make a folder and those above it, where they are not there, for good.
+
+    Raises:
+        StorageError: The operating system refused.
+    """
+    path = Path(folder)
+    new = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot be made: {error.strerror}", where=folder) from error
+    for made in reversed(new):
+        flush_folder(made.parent, os_=os_)
+
+
+def write_bytes(
+    path: _Path, data: bytes, *, force: bool = False, os_: Any = os
+) -> None:
     """Write a whole file as :func:`replacing` does."""
-    with replacing(path, len(data), force=force) as output:
+    with replacing(path, len(data), force=force, os_=os_) as output:
         output.write_at(data, 0)
 
 
-def write_text(path: _Path, text: str, *, force: bool = False) -> None:
+def write_text(path: _Path, text: str, *, force: bool = False, os_: Any = os) -> None:
     """Write a whole UTF-8 file as :func:`replacing` does; newlines stay as they are."""
-    write_bytes(path, text.encode(), force=force)
+    write_bytes(path, text.encode(), force=force, os_=os_)
 
 
 def _old_file(call: Calls, force: bool) -> os.stat_result | None:

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,7 @@ FORMAT_LIMIT = 100_000_000
 _ENTRY_KEYS = frozenset({"dtype", "shape", "data_offsets"})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One stored tensor.
 
     Attributes:
@@ -184,7 +183,7 @@ def _header_length(head: bytes, file_bytes: int, max_header: int) -> int:
 def _parse(text: bytes) -> dict[str, Any]:
     # rstrip() would look at up to 64 KiB of spaces one at a time.
     end = text.rfind(b"}") + 1
-    padded = text.count(b" ", end) == len(text) - end
+    padded = text.endswith(b" " * (len(text) - end))
     stripped = text[:end] if padded else text.rstrip(b" ")
     if stripped[-1:] != b"}":
         raise FormatError(

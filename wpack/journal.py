@@ -1,11 +1,14 @@
-"""A run's log: JSON lines, each on disk before the next step, one writer at a time."""
+"""A run's log: JSON lines, each with the system before the next step, one writer at a
+time."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +19,45 @@ try:
 except ImportError:  # Windows refuses to rename a folder that another process uses
     fcntl = None  # type: ignore[assignment]
 
+#: More bytes than any line of a log has.
+_LINE_BYTES = 1 << 20
+
 
 class Journal:
     """``log.jsonl``, open for adding; its lock is the run folder's.
+
+    Every line in it is whole: one that a kill or a full disk cut short is taken back.
+
+    Args:
+        os_: Stands in for the ``os`` module, for tests that make its calls fail.
 
     Raises:
         UsageError: Another process holds the lock.
         StorageError: The operating system refused.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, os_: Any = os) -> None:
         self.path = path
+        self._os = os_
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        for name in ("O_CLOEXEC", "O_BINARY"):
+            flags |= getattr(os, name, 0)
         try:
-            self._file = open(path, "a", encoding="utf-8")
+            self._fd = int(os_.open(path, flags, 0o666))
         except OSError as error:
             raise self._refusal(error) from error
         try:
             if fcntl:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.close()
+            os.close(self._fd)
             raise UsageError(
                 "another process is writing to this run", where=path.parent
             ) from None
         except OSError:
             pass  # a filesystem without locks
+        with suppress(OSError):
+            self._take_back()
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add one line: the record and the time, in seconds since 1970.
@@ -48,18 +65,34 @@ class Journal:
         Numbers that are not finite become null, which JSON has a word for.
 
         Raises:
-            StorageError: The operating system refused.
+            StorageError: The operating system refused; the log is as it was.
         """
         line = _finite({"time": round(time.time(), 3), **record})
+        left = json.dumps(line, allow_nan=False).encode() + b"\n"
         try:
-            self._file.write(json.dumps(line, allow_nan=False) + "\n")
-            self._file.flush()
+            while left:
+                left = left[self._os.write(self._fd, left) :]
         except OSError as error:
+            with suppress(OSError):
+                self._take_back()
             raise self._refusal(error) from error
 
     def close(self) -> None:
         """Close the file and give up the lock."""
-        self._file.close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            # Whatever did not reach the file has been told of.
+            with suppress(OSError):
+                self._os.close(fd)
+
+    def _take_back(self) -> None:
+        """Cut off what follows the last whole line."""
+        size = os.fstat(self._fd).st_size
+        os.lseek(self._fd, max(0, size - _LINE_BYTES), os.SEEK_SET)
+        tail = os.read(self._fd, _LINE_BYTES)
+        half = len(tail) - (tail.rfind(b"\n") + 1)
+        if half:
+            os.ftruncate(self._fd, size - half)
 
     def _refusal(self, error: OSError) -> StorageError:
         return StorageError(f"cannot be written: {error.strerror}", where=self.path)

@@ -63,9 +63,10 @@ def open(
             processes share its pages.  Cutting the file short meanwhile kills the
             process (SIGBUS), and writing to it shows: replace files by renaming, as
             wpack does.  ``memfd`` reads each pool once into memory that can be mapped
-            as a ring.  ``copy`` needs nothing of the system.  ``auto`` takes ``mmap``
-            on local file systems, else ``memfd``; where the system refuses one, the
-            next is taken with a warning.  Values are the same, bit for bit.
+            as a ring; processes forked later share it, writes included.  ``copy`` needs
+            nothing of the system.  ``auto`` takes ``mmap`` on local file systems, else
+            ``memfd``; where the system refuses one, the next is taken with a warning.
+            Values are the same, bit for bit.
         writable: Take no backend in which a write reaches only one of the tensors that
             share the weight.  What ``residence.copied`` names has memory of its own.
         verify: First read the whole file and check its SHA-256 sums.

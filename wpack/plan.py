@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import strict_json
 from .table import Slice, SliceTable
@@ -63,8 +63,7 @@ class PoolPlan:
         return self.backing * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
-class TensorPlan:
+class TensorPlan(NamedTuple):
     """One tensor of the checkpoint and where it comes from.
 
     Attributes:

@@ -135,8 +135,7 @@ class _Reader:
         first, wanted = 0, info.numel
         for part in untrusted.items(document, where, "parts"):
             pool, start, length, numel, label = self._part(part, where)
-            whole = numel == wanted
-            shape = info.shape if whole else block_shape(info.shape, numel)
+            shape = info.shape if numel == wanted else block_shape(info.shape, numel)
             piece = Slice(info.name, shape, first, numel, label, start, length)
             self.slices[pool].append(piece)
             pieces.append((pool, piece))
@@ -150,9 +149,9 @@ class _Reader:
 
     def _part(self, document: Any, where: str) -> tuple[int, int, int, int, str]:
         """Pool, start, length, numel and name of one part."""
-        fields = untrusted.mapping(document, where, "part")
-        named = "part" in fields
-        untrusted.keys_of(fields, where, _NAMED_PART_KEYS if named else _PART_KEYS)
+        named = isinstance(document, dict) and "part" in document
+        wanted = _NAMED_PART_KEYS if named else _PART_KEYS
+        fields = untrusted.keys_of(document, where, wanted)
         name = untrusted.text(fields["pool"], where, "pool")
         if name not in self.index:
             raise FormatError(
@@ -174,12 +173,20 @@ class _Reader:
                 f" {technique.name} reads one for each",
                 where=where,
             )
+        if length > backing and not technique.zero_copy:
+            # It is laid out straight, however few working weights come of it.
+            raise FormatError(
+                f"reads {length} backing weights, but pool {name[:80]!r} has {backing};"
+                f" technique {technique.name} does not go round",
+                where=where,
+            )
         label = untrusted.text(fields["part"], where, "part") if named else ""
         return pool, start, length, numel, label
 
 
 def _check_names(tensors: Sequence[TensorPlan]) -> None:
     found: dict[str, TensorPlan] = {}
+    aliases = []
     for tensor in tensors:
         name = tensor.info.name
         if name in found:
@@ -190,13 +197,16 @@ def _check_names(tensors: Sequence[TensorPlan]) -> None:
                 where=_place(tensor),
             )
         found[name] = tensor
-    for tensor in tensors:
-        alias = tensor.info.alias_of
-        if alias is not None:
-            _check_alias(tensor, alias, found.get(alias))
+        if tensor.info.alias_of is not None:
+            aliases.append(tensor)
+    for tensor in aliases:
+        _check_alias(tensor, tensor.info.alias_of or "", found)
 
 
-def _check_alias(tensor: TensorPlan, alias: str, target: TensorPlan | None) -> None:
+def _check_alias(
+    tensor: TensorPlan, alias: str, found: Mapping[str, TensorPlan]
+) -> None:
+    target = found.get(alias)
     if target is None or target.kind == "alias":
         raise FormatError(
             f"is an alias of {alias[:80]!r}, no tensor", where=_place(tensor)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .plan import Plan, PoolPlan, TensorPlan
-from .table import Slice
-from .tensors import DType, blocks, from_float, sum_dtype, to_float
+from .table import Slice, SliceTable
+from .tensors import BLOCK, DType, blocks, from_float, sum_dtype, to_float
 
 #: ``read(name, first, numel)`` gives raw elements of a checkpoint's tensor, 1-D.
 Read = Callable[[str, int, int], np.ndarray]
@@ -101,7 +101,13 @@ def working_blocks(
         backing: The whole pool, ``(backing,)``, raw in the pool's dtype.
     """
     if pool.technique.zero_copy:
-        for start, _, length in pool.table.pieces(piece):
+        # A pool of few weights is laid out several times, for laps to be long: from one
+        # weight, a file of a kilobyte can ask for as many laps as there is memory.
+        laps = min(piece.length, BLOCK) // pool.backing
+        if laps > 1:
+            backing = np.tile(backing, laps)
+        table = SliceTable(len(backing), ())
+        for start, _, length in table.pieces(piece):
             for begin, end in blocks(length):
                 block = backing[start + begin : start + end]
                 yield cast(block, pool.dtype, dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from operator import mul
@@ -20,6 +21,36 @@ from .tensors import DType
 
 #: The device whose memory the maps are.
 _HOST = "cpu"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the tensors taken from a file have cost; aliases count once.
+
+    Attributes:
+        views: Tensors that are stored bytes and nothing else: ranges of pools as they
+            lie in memory, and what the file keeps as it is.
+        views_nbytes: Their size.
+        wrapped: Tensors that are a range of their pool with its head appended, where
+            its pages could not be laid back to back.
+        wrapped_nbytes: Their size.
+        computed: Tensors with memory of their own: made by a technique, converted to
+            another dtype, or joined from parts that do not lie side by side.
+        computed_nbytes: Their size.
+        computed_seconds: Wall-clock time in which they were made, reading what they are
+            made from included.
+        copied_nbytes: Bytes made beside the stored ones: ``computed_nbytes``, and what
+            was appended to pools.
+    """
+
+    views: int
+    views_nbytes: int
+    wrapped: int
+    wrapped_nbytes: int
+    computed: int
+    computed_nbytes: int
+    computed_seconds: float
+    copied_nbytes: int
 
 
 class PoolFile:
@@ -43,6 +74,7 @@ class PoolFile:
         self._moved_nbytes = 0
         self._pools: dict[int, torch.Tensor] = {}
         self._tensors: dict[str, torch.Tensor] = {}
+        self._taken: list[str] = []  # of _tensors, once that has been let go
         # No device has rings: there a pool lies as backend copy lays it out.
         self._on_host = self._device.type == _HOST
         self.residence = (
@@ -75,6 +107,20 @@ class PoolFile:
         ``residence.copied_nbytes``."""
         return self._memory.copied_nbytes if self._on_host else self._moved_nbytes
 
+    @property
+    def loaded(self) -> Loaded:
+        """What the tensors taken so far have cost; also after :meth:`close`."""
+        taken = {*self._taken, *self._tensors}
+        copied = taken & self.residence.copied.keys()
+        wrapped = copied & self.residence.views.keys()
+        return Loaded(
+            *self._size(taken - copied),
+            *self._size(wrapped),
+            *self._size(copied - wrapped),
+            computed_seconds=self._memory.computing_seconds,
+            copied_nbytes=self.copied_nbytes,
+        )
+
     def keys(self) -> list[str]:
         """The tensors' names, in checkpoint order."""
         return list(self.plan.by_name)
@@ -98,6 +144,7 @@ class PoolFile:
         self._file.close()
         self._memory.close()
         self._pools.clear()
+        self._taken += self._tensors
         self._tensors.clear()
 
     def __enter__(self) -> PoolFile:
@@ -114,6 +161,10 @@ class PoolFile:
 
     def __contains__(self, name: object) -> bool:
         return name in self.plan.by_name
+
+    def _size(self, names: set[str]) -> tuple[int, int]:
+        """How many tensors, and their bytes."""
+        return len(names), sum(self.plan.by_name[name].info.nbytes for name in names)
 
     def _planned(self, name: str) -> TensorPlan:
         self._file.fileno()  # refuses a file that has been closed

@@ -12,6 +12,7 @@ import errno
 import itertools
 import mmap
 import os
+import time
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -117,6 +118,7 @@ class Memory:
     Attributes:
         residence: Where everything lies.
         copied_nbytes: Bytes made so far beside the stored ones.
+        computing_seconds: Wall-clock time spent so far on tensors that are no view.
 
     Raises:
         OSError: The system refuses to map.
@@ -125,6 +127,7 @@ class Memory:
     def __init__(self, container: Container, residence: Residence) -> None:
         self.residence = residence
         self.copied_nbytes = 0
+        self.computing_seconds = 0.0
         self._container = container
         self._pools: list[tuple[Buffer, int] | None] = [None] * len(residence.pools)
         self._unread: dict[int, np.ndarray] = {}
@@ -159,8 +162,11 @@ class Memory:
             for index in {run.pool for run in runs} & self._unread.keys():
                 self._fill_pages(index)
             return self._stitched[tensor.name], runs[0].begin_byte % PAGE
+        started = time.perf_counter()
+        made = self._made(tensor)
+        self.computing_seconds += time.perf_counter() - started
         self.copied_nbytes += tensor.info.nbytes
-        return self._made(tensor), 0
+        return made, 0
 
     def close(self) -> None:
         """Forget all memory that no array or tensor is using."""

@@ -4,6 +4,7 @@
 
     OUT.run/
       config.json             what the run is made of; a changed one is not resumed
+      initial.safetensors     the first weights, where there was no checkpoint
       log.jsonl               one line an event, flushed line by line
       step-000120/            a state of the run; the newest two are kept
         training.safetensors
@@ -35,10 +36,12 @@ from torch import Tensor
 from . import durable, states
 from .errors import StorageError, UsageError
 from .journal import Journal
-from .temporaries import Calls
+from .temporaries import Calls, remove_if_dead
 
 #: States that stay on disk.
 KEEP = 2
+#: The first weights of a run without a checkpoint.
+INITIAL = "initial.safetensors"
 
 _STATE = re.compile(r"step-(\d{6,})")
 _TEMPORARY = re.compile(r"\..+\.wpack-[0-9a-f]{8}\.tmp")
@@ -107,13 +110,8 @@ class Run:
                 compares, or another process is writing to it.
             StorageError: The operating system refused.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"cannot be made: {error.strerror}", where=self.folder
-            ) from error
-        self._journal = Journal(self.folder / "log.jsonl")
+        durable.make_folder(self.folder, os_=self._os)
+        self._journal = Journal(self.folder / "log.jsonl", os_=self._os)
         self._sweep()
         self._compare(json.loads(json.dumps(config)))
         state = self._newest()
@@ -152,9 +150,12 @@ class Run:
             if final.exists():  # passed over by start(): not complete
                 self._remove(final)
             call("renaming", "rename", temporary, final)
-            self._flush(call)
-        except BaseException:
+            durable.flush_folder(self.folder, os_=self._os)
+        except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, StorageError) and isinstance(error.__cause__, OSError):
+                # It is the whole state that needs room, not the file it ran out at.
+                raise call.refusal(error.__cause__, "saving") from error
             raise
         self._complete = sorted({*self._complete, step})
         while len(self._complete) > KEEP:
@@ -192,6 +193,7 @@ class Run:
             raise UsageError(
                 f"cannot be a run folder: {error.strerror}", where=self.folder
             ) from None
+        found.discard(INITIAL)  # left by a start that came no further
         if not found:
             return
         if not self.resume:
@@ -210,8 +212,12 @@ class Run:
     def _sweep(self) -> None:
         """Remove what a killed process left half written or half deleted."""
         for name in os.listdir(self.folder):
-            if _TEMPORARY.fullmatch(name) and (self.folder / name).is_dir():
+            if not _TEMPORARY.fullmatch(name):
+                continue
+            if (self.folder / name).is_dir():
                 shutil.rmtree(self.folder / name, ignore_errors=True)
+            else:
+                remove_if_dead(self.folder / name)
 
     def _compare(self, config: dict[str, Any]) -> None:
         """Write the run's config, or check that it is the one that is there."""
@@ -221,6 +227,9 @@ class Run:
         if path.exists():
             try:
                 started = json.loads(path.read_text("utf-8"))
+            except OSError as error:
+                what = f"cannot be read: {error.strerror}"
+                raise StorageError(what, where=path) from error
             except ValueError as error:
                 raise UsageError(f"is damaged: {error}", where=path) from None
             found = differences(started, config)
@@ -235,7 +244,7 @@ class Run:
                     hint="Start a run in another folder, or give --allow-mismatch",
                 )
             self.notes.append(f"{self.folder}: settings changed: {shown}{more}")
-        durable.write_text(path, text + "\n", force=True)
+        durable.write_text(path, text + "\n", force=True, os_=self._os)
 
     def _newest(self) -> State | None:
         """The newest complete state; the others are noted."""
@@ -264,16 +273,6 @@ class Run:
         with suppress(OSError):
             self._os.rename(folder, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
-
-    def _flush(self, call: Calls) -> None:
-        """Make a new name in the folder outlive a power cut."""
-        if hasattr(os, "O_DIRECTORY"):
-            flags = os.O_RDONLY | os.O_DIRECTORY
-            fd = call("flushing the folder", "open", self.folder, flags)
-            try:
-                call("flushing the folder", "fsync", fd)
-            finally:
-                call("flushing the folder", "close", fd)
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -6,13 +6,16 @@ Every byte of the file is attributed: Σ ``stored_bytes`` over the tensors plus
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from . import weight_file
 from .container import Container
+from .limits import Limits
 from .plan import Plan, PoolPlan
-from .residence import Residence
+from .residence import Residence, residence
 from .tensors import TensorInfo
 
 
@@ -50,7 +53,15 @@ class TensorStats:
 
 @dataclass(frozen=True)
 class PoolStats:
-    """One pool; ``ratio`` is N_w / N_b."""
+    """One pool.
+
+    Attributes:
+        ratio: N_w / N_b.
+        multiplications: How many make all its working weights (the paper's Table I).
+        random_accesses: How many of its reads leave the order of storage.
+        zero_copy: Whether its technique gives backing weights as they lie, with no
+            work for a weight.  Which tensors are views, the tensors say.
+    """
 
     name: str
     technique: str
@@ -61,6 +72,35 @@ class PoolStats:
     ratio: float
     stored_bytes: int
     tensors: int
+    multiplications: int
+    random_accesses: int
+    zero_copy: bool
+
+
+@dataclass(frozen=True)
+class LoadStats:
+    """What it took to open a file and take every tensor; aliases count once.
+
+    Attributes:
+        backend: ``mmap``, ``memfd`` or ``copy``.
+        seconds: Wall-clock time of all of it.  What is mapped has not been read then.
+        views: Tensors that are stored bytes and nothing else.
+        wrapped: Tensors that are a range of their pool with its head appended.
+        computed: Tensors with memory of their own.
+        computed_seconds: The part of ``seconds`` in which those were made.
+        copied_bytes: Bytes made beside the stored ones.
+    """
+
+    backend: str
+    seconds: float
+    views: int
+    views_bytes: int
+    wrapped: int
+    wrapped_bytes: int
+    computed: int
+    computed_bytes: int
+    computed_seconds: float
+    copied_bytes: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +116,7 @@ class FileStats:
         inflated_bytes: Bytes of all tensors when each stands on its own.
         zero_copy_bytes: Bytes of working weights and kept tensors loaded as views.
         copied_bytes: Bytes that loading makes beside the stored ones.
+        load: What loading took, where it was tried.
     """
 
     path: str
@@ -92,10 +133,29 @@ class FileStats:
     copied_bytes: int
     pools: tuple[PoolStats, ...]
     tensors: tuple[TensorStats, ...]
+    load: LoadStats | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The normative entry of ``wpack stats --json``."""
         return asdict(self)
+
+
+def of_file(path: str | os.PathLike[str], backend: str, limits: Limits) -> FileStats:
+    """What a file of any kind costs.
+
+    Args:
+        backend: The way of loading a ``.wpool`` to count copies for.
+    """
+    if weight_file.is_wpool(path, limits):
+        with weight_file.container_of(path, limits) as file:
+            return of_container(file, residence(file.plan, backend=backend))
+    # Its readers take longer to import than a .wpool's header to read.
+    from . import checkpoint
+
+    with checkpoint.open(path, max_header=limits.max_header) as plain:
+        return of_checkpoint(
+            os.fspath(path), plain.format, plain.file_bytes, plain.infos
+        )
 
 
 def of_plan(plan: Plan, path: str, file_bytes: int, residence: Residence) -> FileStats:
@@ -204,6 +264,9 @@ def _pool_stats(plan: Plan, pool: PoolPlan) -> PoolStats:
         ratio=pool.ratio,
         stored_bytes=pool.nbytes,
         tensors=len({s.tensor for s in pool.table.slices}),
+        multiplications=pool.technique.multiplications(pool.table),
+        random_accesses=pool.technique.random_accesses(pool.table),
+        zero_copy=pool.technique.zero_copy,
     )
 
 

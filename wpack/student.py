@@ -52,7 +52,7 @@ def stored(student: Tied) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
     values |= student.kept()
     for entry in arrange(student.plan).stored:
         dtype = dtypes.get(entry.name, entry.dtype)
-        yield entry.name, _raw_blocks(values[entry.name], dtype)
+        yield entry.name, raw_blocks(values[entry.name], dtype)
 
 
 def as_tensor(info: TensorInfo, parts: Iterator[np.ndarray]) -> Tensor:
@@ -62,7 +62,7 @@ def as_tensor(info: TensorInfo, parts: Iterator[np.ndarray]) -> Tensor:
     return flat.view(getattr(torch, info.dtype.name)).reshape(info.shape)
 
 
-def _raw_blocks(tensor: Tensor, dtype: DType) -> Iterator[np.ndarray]:
+def raw_blocks(tensor: Tensor, dtype: DType) -> Iterator[np.ndarray]:
     """A trained tensor in the dtype of the file; training may have widened it."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     for begin, end in blocks(flat.numel()):

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Working weights ``first … first + numel - 1`` of a tensor, in row-major order: a
     whole tensor, a named part of one, or what a layout cut from either.
 
@@ -32,13 +32,11 @@ class Block:
     @property
     def label(self) -> str:
         """``tensor`` or ``tensor#part``, as the spec names it."""
-        return f"{self.tensor}#{self.part}" if self.part else self.tensor
+        return _label(self)
 
     def reading(self, start: int, length: int) -> Slice:
         """The slice in which this block reads ``length`` values from ``start``."""
-        return Slice(
-            self.tensor, self.shape, self.first, self.numel, self.part, start, length
-        )
+        return Slice(*self, start, length)
 
     def cut(self, tensor_shape: tuple[int, ...], at: int, numel: int) -> Block:
         """``numel`` working weights from position ``at`` of this block."""
@@ -46,24 +44,38 @@ class Block:
         return Block(self.tensor, shape, self.first + at, numel, self.part)
 
 
-@dataclass(frozen=True, slots=True)
-class Slice(Block):
+class Slice(NamedTuple):
     """A block that reads ``length`` backing weights of a pool from ``start``,
     circularly.
 
     Attributes:
+        tensor, shape, first, numel, part: The block's; see :class:`Block`.
         start: First backing weight read, ``0 <= start < backing``.
         length: Backing weights read; it may exceed the pool, which is then read more
             than once round.
     """
 
+    tensor: str
+    shape: tuple[int, ...]
+    first: int
+    numel: int
+    part: str
     start: int
     length: int
+
+    @property
+    def label(self) -> str:
+        """``tensor`` or ``tensor#part``, as the spec names it."""
+        return _label(self)
 
     @property
     def end(self) -> int:
         """``start + length``, not reduced: beyond the pool where the slice wraps."""
         return self.start + self.length
+
+
+def _label(block: Block | Slice) -> str:
+    return f"{block.tensor}#{block.part}" if block.part else block.tensor
 
 
 def block_shape(tensor_shape: tuple[int, ...], numel: int) -> tuple[int, ...]:

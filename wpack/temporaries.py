@@ -99,7 +99,7 @@ class Temporary:
         """Close the file and give it the target's name."""
         # Closing is the last call that can report a lost write, so it comes first.  A
         # second descriptor keeps the lock until the name is no longer swept.
-        guard = os.dup(self.fd) if fcntl else -1
+        guard = self._call("closing", "dup", self.fd) if fcntl else -1
         try:
             fd, self.fd = self.fd, -1
             self._call("closing", "close", fd)
@@ -141,10 +141,11 @@ class Temporary:
             for entry in found:
                 name = entry.name
                 if name.startswith(self._prefix) and name.endswith(".tmp"):
-                    _remove_if_dead(entry.path)
+                    remove_if_dead(entry.path)
 
 
-def _remove_if_dead(path: str) -> None:
+def remove_if_dead(path: str | os.PathLike[str]) -> None:
+    """Remove a temporary whose writer lives no more."""
     with suppress(OSError):
         if not fcntl:
             os.unlink(path)

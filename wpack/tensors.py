@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,8 +73,7 @@ FLOAT16 = BY_NAME["float16"]
 BFLOAT16 = BY_NAME["bfloat16"]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """A tensor's name, element type and shape, as a header tells them.
 
     Attributes:

@@ -188,9 +188,8 @@ class _Binding:
                 for t in plan.pooled
             }
         self.places = [
-            (tied.module.get_submodule(path), attribute, weight)
+            (weight, [_place(tied.module, name) for name in tied._held[root]])
             for root, weight in self.weights.items()
-            for path, _, attribute in (n.rpartition(".") for n in tied._held[root])
         ]
         # Never compiled: it compares pointers and writes where views look.
         before: Callable[..., None] = torch.compiler.disable(  # type: ignore[no-untyped-call]
@@ -207,20 +206,28 @@ class _Binding:
         ) and all(r.in_place for w in self.weights.values() for r in w.readings)
 
     def refresh(self) -> None:
-        """Bring all working weights up to date."""
+        """Bring all working weights up to date, each in the room of its last value
+        where it is computed anew."""
         self.reads.forget()
-        for weight in self.weights.values():
+        for weight, places in self.places:
             weight.refresh()
-        for owner, attribute, weight in self.places:
-            if getattr(owner, attribute, None) is not weight.tensor:
-                setattr(owner, attribute, weight.tensor)
+            for owner, attribute in places:
+                if getattr(owner, attribute, None) is not weight.tensor:
+                    setattr(owner, attribute, weight.tensor)
 
     def release(self) -> None:
         """Take the working weights out of the module.  ``setattr``, since recurrent
         layers keep a second list of their weights and follow it there."""
         self.hook.remove()
-        for owner, attribute, _ in self.places:
-            setattr(owner, attribute, None)
+        for _, places in self.places:
+            for owner, attribute in places:
+                setattr(owner, attribute, None)
+
+
+def _place(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The submodule that holds a tensor, and the attribute."""
+    path, _, attribute = name.rpartition(".")
+    return module.get_submodule(path), attribute
 
 
 def _mark(pool: Tensor) -> tuple[object, ...]:

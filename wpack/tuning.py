@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from . import container, weight_file
 from .devices import place
@@ -17,18 +18,25 @@ from .errors import UsageError
 from .evaluate import evaluate as evaluate_model
 from .events import Event, Finished, Note
 from .finetune import finetune as train
+from .initial import initialise
 from .limits import Limits
 from .plan import Plan
 from .planner import make_plan
 from .pool import project
 from .runs import Run
+from .scratch import (
+    NO_TEACHER,
+    first_weights,
+    says_absent_teacher,
+    without_absent_teacher,
+)
 from .source import Source, version
 from .spec import FinetuneSpec, Spec
 from .stopping import Stop, never
 from .student import fill, stored, tie
 from .tasks import Task, make_task, split
 from .tensors import to_float
-from .weight_file import PlainWeights, PooledWeights
+from .weight_file import PlainWeights, PooledWeights, WeightFile
 
 StrPath = str | os.PathLike[str]
 
@@ -48,7 +56,7 @@ class Start:
 
 
 def finetune(
-    path: StrPath,
+    path: StrPath | None,
     spec: Spec,
     output: StrPath,
     *,
@@ -72,17 +80,17 @@ def finetune(
         resume=resume is not None,
         allow_mismatch=allow_mismatch,
     )
+    seed = None
+    if path is None:
+        if says_absent_teacher(recipe):
+            yield Note(NO_TEACHER)
+        seed, recipe = recipe.seed, without_absent_teacher(recipe)
+        path = first_weights(job, seed, session)
     with weight_file.opened(path, key=key, limits=limits) as file:
-        start = starting_point(spec, file)
+        start = starting_point(spec, file, seed)
         for note in start.notes:
             yield Note(note)
-        teacher = None
-        if recipe.distill is not None:
-            teacher = fill(job.model(), file)
-            if recipe.distill.teacher is not None:
-                beside = spec.beside(recipe.distill.teacher)
-                with weight_file.opened(beside, limits=limits) as other:
-                    teacher = fill(job.model(), other)
+        teacher = _teacher(spec, recipe, job, file, limits)
         student = tie(fill(job.model(), file), start.plan, start.backing)
     events = train(
         student,
@@ -90,7 +98,7 @@ def finetune(
         recipe,
         teacher=teacher,
         run=session,
-        config=_config(start),
+        config=_config(start, seed),
         device=device,
         stop=stop or never,
     )
@@ -133,16 +141,24 @@ def evaluate(
     )
 
 
-def starting_point(spec: Spec, file: PooledWeights | PlainWeights) -> Start:
+def starting_point(
+    spec: Spec, file: PooledWeights | PlainWeights, seed: int | None = None
+) -> Start:
     """Pools projected from a checkpoint and repaired, or read from a ``.wpool``.
+
+    Args:
+        seed: The checkpoint is not trained: pools are drawn at random from this seed.
 
     Raises:
         UsageError: The spec asks for other pools than the ``.wpool`` has.
     """
     planned = make_plan(spec, file.infos)
     if isinstance(file, PlainWeights):
-        repair = {name: pool.repair or "rms" for name, pool in spec.pools.items()}
-        backing = project(planned.plan, file.file.read, repair)
+        if seed is not None:
+            backing = initialise(planned.plan, file.file.read, seed)
+        else:
+            repair = {name: pool.repair or "rms" for name, pool in spec.pools.items()}
+            backing = project(planned.plan, file.file.read, repair)
         notes = (*file.file.notes, *planned.notes)
         return Start(planned.plan, backing.values, file.file.source(), notes)
     if planned.plan != file.plan:
@@ -158,6 +174,20 @@ def starting_point(spec: Spec, file: PooledWeights | PlainWeights) -> Start:
     return Start(file.plan, values, file.file.source, planned.notes)
 
 
+def _teacher(
+    spec: Spec, recipe: FinetuneSpec, job: Task, file: WeightFile, limits: Limits
+) -> nn.Module | None:
+    """The network that the recipe distils from, if it does: that of ``file`` unless it
+    names another."""
+    if recipe.distill is None:
+        return None
+    if recipe.distill.teacher is None:
+        return fill(job.model(), file)
+    beside = spec.beside(recipe.distill.teacher)
+    with weight_file.opened(beside, limits=limits) as other:
+        return fill(job.model(), other)
+
+
 def _task(spec: Spec, recipe: FinetuneSpec, override: str | None) -> Task:
     if override is not None:
         return make_task(override)
@@ -170,10 +200,11 @@ def _task(spec: Spec, recipe: FinetuneSpec, override: str | None) -> Task:
     return make_task(recipe.task.name, recipe.task.options, spec.folder)
 
 
-def _config(start: Start) -> Mapping[str, Any]:
+def _config(start: Start, seed: int | None) -> Mapping[str, Any]:
     """What a resumed run must have in common with the one that was stopped."""
     plan = hashlib.sha256(start.plan.to_json().encode()).hexdigest()
     return {
+        **({} if seed is None else {"from_scratch": True}),
         "plan_sha256": plan,
         "source_sha256": start.source.sha256,
         "wpack": version(),

@@ -26,9 +26,9 @@ def mapping(value: Any, where: str, what: str) -> Mapping[str, Any]:
 
 def keys_of(value: Any, where: str, names: Set[str]) -> Mapping[str, Any]:
     """An object with exactly these keys."""
+    if isinstance(value, dict) and value.keys() == names:
+        return value
     fields = mapping(value, where, "the entry")
-    if fields.keys() == names:
-        return fields
     odd = sorted(fields.keys() ^ names)[0]
     verb = "has the unknown key" if odd in fields else "lacks the key"
     raise FormatError(f"{verb} {odd[:80]!r}", where=where)
@@ -71,10 +71,11 @@ def dtype_of(value: Any, where: str) -> DType:
 def shape_of(value: Any, where: str) -> tuple[int, ...]:
     """A list of dimensions: at most 32, with a product below 2^63."""
     numel = 1
-    for size in items(value, where, "shape"):
+    for size in items(value, where, "shape")[: MAX_RANK + 1]:
         if type(size) is not int or not 0 <= size < MAX_INT:
             integer(size, where, "shape")
         numel *= size
     if len(value) > MAX_RANK or numel >= MAX_INT:
-        raise FormatError(f"shape {value!r:.80} is too large", where=where)
+        shown = f"{value[: MAX_RANK + 1]!r:.80}"
+        raise FormatError(f"shape {shown} is too large", where=where)
     return tuple(value)

@@ -17,9 +17,9 @@ import numpy as np
 
 from . import container
 from .container import Container
-from .errors import FormatError
+from .errors import FormatError, UsageError
 from .header import read_header
-from .inputs import open_regular
+from .inputs import open_regular, read_bytes
 from .limits import Limits
 from .plan import Plan
 from .pool import working_blocks
@@ -119,6 +119,21 @@ def container_of(path: str | os.PathLike[str], limits: Limits) -> Container:
     )
 
 
+def insist_pooled(path: str | os.PathLike[str], limits: Limits) -> None:
+    """Refuse a plain checkpoint, where only a ``.wpool`` will do.
+
+    Raises:
+        UsageError: It is one.
+        CheckpointError, FormatError, StorageError: It is neither, in the words of the
+            reader of what it looks like.
+    """
+    with opened(path, limits=limits) as file:
+        if not isinstance(file, PooledWeights):
+            raise UsageError(
+                "is a plain checkpoint; a .pt is written of a .wpool", where=path
+            )
+
+
 def is_wpool(path: str | os.PathLike[str], limits: Limits) -> bool:
     """Whether a file says of itself that it is a ``.wpool``, or is named one."""
     if Path(path).suffix == ".wpool":
@@ -127,6 +142,8 @@ def is_wpool(path: str | os.PathLike[str], limits: Limits) -> bool:
         return False
     fd = open_regular(path)
     try:
+        if not _mentions_wpool(fd, os.fspath(path), limits):
+            return False
         header = read_header(fd, os.fspath(path), max_header=limits.max_header)
         return header.metadata.get("format") == "wpool"
     except FormatError:
@@ -134,3 +151,12 @@ def is_wpool(path: str | os.PathLike[str], limits: Limits) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def _mentions_wpool(fd: int, where: str, limits: Limits) -> bool:
+    """Whether the word stands in a file's header: a plain checkpoint's is parsed once,
+    by its own reader."""
+    file_bytes = os.fstat(fd).st_size
+    length = int.from_bytes(read_bytes(fd, 0, min(8, file_bytes), where), "little")
+    fits = length <= min(limits.max_header, file_bytes - 8)
+    return fits and b"wpool" in read_bytes(fd, 8, length, where)

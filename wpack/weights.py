@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .plan import Plan, TensorPlan
-from .reads import Reads, Span
+from .reads import Reads, Span, hasten
 
 
 class Part(NamedTuple):
@@ -66,4 +66,6 @@ class Weight:
         if self.expands:
             pairs = zip(self.expands, self.readings, strict=True)
             made = [expand(r.tensor).reshape(-1).to(self.dtype) for expand, r in pairs]
-            self.tensor = torch.cat(made).view(self.shape)
+            whole = made[0] if len(made) == 1 else torch.cat(made)
+            self.tensor = whole.view(self.shape)
+            hasten(self.tensor)

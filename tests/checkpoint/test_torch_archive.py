@@ -106,7 +106,7 @@ def test_c04_a_huge_pickle_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be parsed instruction by instruction."""
-    monkeypatch.setattr(torch_archive, "_MAX_PICKLE", 100)
+    monkeypatch.setattr(torch_archive, "MAX_PICKLE", 100)
     path = save(tmp_path / "m.pt", {"w": torch.ones(1), "x": "x" * 100})
 
     assert refused(path).endswith(f" bytes; the limit is 100. {RECIPE}")

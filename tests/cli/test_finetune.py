@@ -80,6 +80,45 @@ def test_finetune_quietly(
     assert expected == run("finetune", "m", "--ratio", "2", "-o", "o", option).err
 
 
+def test_finetune_from_scratch(run: Run, api: Calls, events: list[Event]) -> None:
+    """No checkpoint goes to the library."""
+    result = run("finetune", "--from-scratch", "--ratio", "2", "-o", "o")
+    _, (checkpoint, _, output), _ = api.made[0]
+
+    assert result.status == 0
+    assert (checkpoint, output) == (None, "o")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            [],
+            "neither CHECKPOINT nor --from-scratch is given. Name the checkpoint to"
+            " train, or start with a new network",
+        ),
+        (
+            ["m.pt", "--from-scratch"],
+            "m.pt: --from-scratch and a CHECKPOINT cannot be used together. Leave one"
+            " of them out",
+        ),
+        (
+            ["--from-scratch", "--key", "ema"],
+            "--from-scratch and --key cannot be used together. A key is for a"
+            " checkpoint",
+        ),
+    ],
+)
+def test_finetune_starts_from_one_thing(
+    run: Run, api: Calls, arguments: list[str], expected: str
+) -> None:
+    """A checkpoint or a new network, and it is said which is missing."""
+    result = run("finetune", *arguments, "--ratio", "2", "-o", "o")
+
+    assert (result.status, api.made) == (2, [])
+    assert result.err == f"wpack: error: {expected}\n"
+
+
 def test_finetune_needs_a_file(run: Run, api: Calls) -> None:
     """There is nowhere to keep a run beside stdout."""
     result = run("finetune", "m.pt", "--ratio", "2", "-o", "-")

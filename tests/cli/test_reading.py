@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.cli.harness import Calls, Run
 from wpack.errors import FormatError
 from wpack.limits import Limits
-from wpack.stats import FileStats
+from wpack.stats import FileStats, LoadStats
 
 
 def test_inflate(run: Run, api: Calls, tmp_path: Path) -> None:
@@ -87,16 +88,26 @@ def test_limits(
 
 def test_stats(run: Run, api: Calls, stats: FileStats) -> None:
     """Every file is asked for, in the order given."""
-    api.gives["stats"] = lambda path, backend: stats
+    api.gives["stats"] = lambda path, **options: stats
     result = run("stats", "a.wpool", "b.pt", "--no-tensors", "--backend", "memfd")
 
     assert [made[1:] for made in api.made] == [
-        (("a.wpool",), {"backend": "memfd"}),
-        (("b.pt",), {"backend": "memfd"}),
+        (("a.wpool",), {"backend": "memfd", "load": False}),
+        (("b.pt",), {"backend": "memfd", "load": False}),
     ]
     assert result.out.splitlines()[2].startswith("a.wpool  wpool")
     assert result.out.splitlines()[3].startswith("b.pt     wpool")
     assert "head.weight" not in result.out
+
+
+def test_stats_of_loading(run: Run, api: Calls, stats: FileStats) -> None:
+    """``--load`` is passed on, and what it took is shown."""
+    load = LoadStats("mmap", 0.5, 1, 100, 0, 0, 0, 0, 0.0, 0)
+    api.gives["stats"] = replace(stats, load=load)
+    result = run("stats", "a.wpool", "--load")
+
+    assert api.made[-1][2] == {"backend": "auto", "load": True}
+    assert "total                 1    100       0         500.0" in result.out
 
 
 def test_stats_json(run: Run, api: Calls, stats: FileStats) -> None:
@@ -120,7 +131,7 @@ def test_stats_of_stdin(
     (tmp_path / "in").write_bytes(b"\xffbytes")
     seen: dict[str, bytes] = {}
 
-    def look(path: str, backend: str) -> FileStats:
+    def look(path: str, **options: Any) -> FileStats:
         seen[path] = Path(path).read_bytes()
         return stats
 

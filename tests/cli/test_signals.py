@@ -28,12 +28,18 @@ def test_first_is_noted_second_ends(capfd: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_sigint_is_noted(capfd: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C asks like SIGTERM, with a status of its own."""
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGUSR1, 143)]
+)
+def test_others_are_noted(
+    capfd: pytest.CaptureFixture[str], number: signal.Signals, status: int
+) -> None:
+    """Ctrl-C asks like SIGTERM, with a status of its own; a batch system's SIGUSR1
+    asks with that of SIGTERM."""
     with finishing() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
-        assert stop() == 130
+        assert stop() == status
 
 
 def test_sigterm_is_an_exception() -> None:

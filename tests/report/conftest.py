@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from wpack import techniques
 from wpack.plan import Plan, PoolPlan, TensorPlan
-from wpack.stats import FileStats, PartStats, PoolStats, TensorStats
+from wpack.stats import FileStats, LoadStats, PartStats, PoolStats, TensorStats
 from wpack.table import Slice, SliceTable
 from wpack.tensors import FLOAT32, TensorInfo
 
@@ -51,11 +53,23 @@ def packed() -> FileStats:
         zero_copy_bytes=144,
         copied_bytes=128,
         pools=(
-            PoolStats("q", "global", "float32", (), 16, 16, 1.0, 64, 1),
-            PoolStats("mlp", "global", "float32", (), 32, 48, 1.5, 128, 2),
+            PoolStats("q", "global", "float32", (), 16, 16, 1.0, 64, 1, 0, 0, True),
+            PoolStats("mlp", "global", "float32", (), 32, 48, 1.5, 128, 2, 0, 0, True),
         ),
         tensors=tensors,
     )
+
+
+@pytest.fixture
+def computed(packed: FileStats) -> FileStats:
+    """The same with two pools that have to be computed, and what loading took."""
+    q, mlp = packed.pools
+    shuffled = replace(mlp, technique="layered", random_accesses=16, zero_copy=False)
+    squared = replace(
+        mlp, name="out", technique="smh", multiplications=2401, zero_copy=False
+    )
+    load = LoadStats("mmap", 0.0123456, 1, 48, 1, 32, 1, 192, 0.0023, 204)
+    return replace(packed, pools=(q, shuffled, squared), load=load)
 
 
 @pytest.fixture

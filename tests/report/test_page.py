@@ -52,6 +52,20 @@ def test_has_everything(packed: FileStats, plain: FileStats) -> None:
     assert "copied, crosses the end of its pool: blocks.1.fc.weight" in found.texts
 
 
+def test_what_is_computed(packed: FileStats, computed: FileStats) -> None:
+    """The counts and the load of a file that needs work, a sentence for another."""
+    found = Elements(page(StatsReport((packed, computed)))).texts
+
+    assert found.count("random accesses") == found.count("2,401") - 1 == 1
+    assert "loaded by mmap" in found
+    assert (
+        found.count(
+            "no multiplication, no random access: pools are read in order of storage"
+        )
+        == 1
+    )
+
+
 def test_no_tensors(packed: FileStats) -> None:
     """Without the tensors' table the maps still name them."""
     found = Elements(page(StatsReport((packed,), tensors=False)))

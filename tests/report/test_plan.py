@@ -44,6 +44,16 @@ working, ratio 1.31
 
     assert text(report, monkeypatch).endswith(expected)
     assert text(report, monkeypatch).startswith("pool               technique")
+    assert "\n\nno multiplication, no random access: " in text(report, monkeypatch)
+
+
+def test_what_loading_will_compute(
+    plan: Plan, computed: FileStats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paper's Table I, before anything is written."""
+    found = text(PlanReport(plan, computed), monkeypatch)
+
+    assert "\nout    smh        no               2,401                0\n" in found
 
 
 def test_long_plans_are_cut(packed: FileStats, monkeypatch: pytest.MonkeyPatch) -> None:

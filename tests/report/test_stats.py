@@ -8,9 +8,17 @@ from dataclasses import replace
 import pytest
 
 from wpack.report import screen
-from wpack.report.stats import StatsReport, pools, shape, summary, tensors
+from wpack.report.stats import (
+    StatsReport,
+    decompression,
+    loading,
+    pools,
+    shape,
+    summary,
+    tensors,
+)
 from wpack.report.table import Table
-from wpack.stats import FileStats, TensorStats
+from wpack.stats import FileStats, LoadStats, TensorStats
 
 
 def lines(report: object, monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
@@ -76,6 +84,8 @@ mlp                global     float32        2       32       48   1.50    128
 ──────────────────────────────────────────────────────────────────────────────
 total                                                52       68   1.31    408
 
+no multiplication, no random access: pools are read in order of storage
+
 tensor               shape  dtype    from   view  bytes
 ───────────────────────────────────────────────────────
 blocks.0.qkv.weight  8x4    float32  q+mlp  yes      80
@@ -89,6 +99,44 @@ copied, crosses the end of its pool: blocks.1.fc.weight
 """
 
     assert expected.splitlines() == lines(StatsReport((packed,)), monkeypatch, 80)
+
+
+def test_what_is_computed(computed: FileStats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paper's Table I pool by pool, and what loading took, adding up."""
+    expected = """\
+loaded by mmap  tensors  bytes  copied  milliseconds
+────────────────────────────────────────────────────
+views                 1     48       0
+wrapped               1     32      12
+computed              1    192     192           2.3
+(opening)                                       10.0
+────────────────────────────────────────────────────
+total                 3    272     204          12.3
+"""
+    found = lines(StatsReport((computed,)), monkeypatch, 80)
+
+    assert expected.splitlines() == found[found.index("") + 4 :][:8]
+
+    expected = """\
+pool   technique  views  multiplications  random accesses
+─────────────────────────────────────────────────────────
+q      global     yes                  0                0
+mlp    layered    no                   0               16
+out    smh        no               2,401                0
+─────────────────────────────────────────────────────────
+total                              2,401               16
+"""
+
+    assert expected.splitlines() == lines(decompression(computed), monkeypatch, 80)
+    assert expected.splitlines()[-1] in found
+
+
+def test_rounded_times_add_up(computed: FileStats) -> None:
+    """Though 0.04 and 0.04 ms are less than 0.1 ms."""
+    load = LoadStats("copy", 8e-5, 1, 1, 0, 0, 1, 1, 4e-5, 1)
+    times = loading(load).columns[-1]
+
+    assert (times.cells[2:], times.total) == (["0.0", "0.1"], "0.1")
 
 
 def test_everything_adds_up(packed: FileStats, plain: FileStats) -> None:
@@ -150,12 +198,35 @@ def test_document(packed: FileStats) -> None:
         "ratio": 1.5,
         "stored_bytes": 128,
         "tensors": 2,
+        "multiplications": 0,
+        "random_accesses": 0,
+        "zero_copy": True,
     }
+    assert file["load"] is None
     assert file["tensors"][0]["parts"][1] == {
         "pool": "mlp",
         "start": 0,
         "length": 16,
         "numel": 16,
+    }
+
+
+def test_document_of_what_was_loaded(computed: FileStats) -> None:
+    """Seconds and bytes as they were measured."""
+    (file,) = StatsReport((computed,)).document()["files"]
+
+    assert file["pools"][2]["multiplications"] == 2401
+    assert file["load"] == {
+        "backend": "mmap",
+        "seconds": 0.0123456,
+        "views": 1,
+        "views_bytes": 48,
+        "wrapped": 1,
+        "wrapped_bytes": 32,
+        "computed": 1,
+        "computed_bytes": 192,
+        "computed_seconds": 0.0023,
+        "copied_bytes": 204,
     }
 
 

@@ -33,6 +33,14 @@ def test_every_pair_of_an_even_circle_once() -> None:
     assert sorted(weights.tolist()) == [6, 10, 14, 15, 21, 35]
 
 
+def test_decompression_by_hand() -> None:
+    """One product a pair, and both its factors are read in order."""
+    table = AllPairs().layout([block(4, 2), block(3, 3, name="b")], 11)
+
+    assert AllPairs().multiplications(table) == 8 + 9
+    assert AllPairs().random_accesses(table) == 0
+
+
 def test_a_budget_with_too_few_pairs_is_refused() -> None:
     """The message gives what would do, and the ratio that gives it."""
     with pytest.raises(PlanError) as caught:

@@ -22,11 +22,15 @@ pools:
   main: {technique: TECHNIQUE, tensors: ["*.weight*"], ratio: 2OPTIONS}
 keep: [head.weight]
 """
-CASES = [(name, "") for name in techniques.names()] + [
-    ("outer", ", permute: true"),
-    ("layered", ", m: 2"),
-    ("layered", ", seed: 7"),
-    ("hashed", ", seed: 7"),
+OPTIONS = {
+    "outer": [", permute: true"],
+    "layered": [", m: 2", ", seed: 7"],
+    "hashed": [", seed: 7"],
+}
+CASES = [
+    (name, options)
+    for name in techniques.names()
+    for options in ("", *OPTIONS.get(name, ()))
 ]
 
 

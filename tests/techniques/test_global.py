@@ -160,3 +160,11 @@ def test_a_backing_weight_nobody_reads_is_zero() -> None:
     projection.add(table.slices[0], 0, np.array([1, 2], "<f4"))
 
     assert projection.finish().tolist() == [1.0, 2.0, 0.0, 0.0]
+
+
+def test_decompression_by_hand() -> None:
+    """Nothing is multiplied, and all is read as it lies."""
+    table = Global().layout(blocks_of(3, 4, 9, 2), 5)
+
+    assert Global().multiplications(table) == 0
+    assert Global().random_accesses(table) == 0

@@ -37,6 +37,14 @@ def test_an_empty_bucket_is_zero() -> None:
     assert projected(Hashed(), table, np.ones(4)).tolist() == [1, 0, 1, 1]
 
 
+def test_decompression_by_hand() -> None:
+    """Every weight is read from where its hash says."""
+    table = Hashed().layout([block(2, 3), block(5, name="b")], 4)
+
+    assert Hashed().multiplications(table) == 0
+    assert Hashed().random_accesses(table) == 6 + 5
+
+
 @given(
     blocks=block_lists(max_size=3, max_side=5),
     ratio=st.floats(1, 6),

@@ -167,6 +167,53 @@ def test_gradients_are_exact(name, blocks, ratio, seed) -> None:
 
 
 @every_technique
+@settings(max_examples=15)
+@given(
+    blocks=block_lists(max_size=3, max_side=4),
+    ratio=ratios,
+    seed=seeds,
+    data=st.data(),
+)
+def test_gradients_of_stretches_are_exact(name, blocks, ratio, seed, data) -> None:
+    """So they are of what is expanded from first for numel."""
+    technique = techniques.named(name)()
+    table = laid_out(technique, blocks, ratio)
+    backing = random_backing(table, seed)
+    piece = data.draw(st.sampled_from(table.slices))
+    first = data.draw(st.integers(0, piece.numel - 1))
+    numel = data.draw(st.integers(1, piece.numel - first))
+    read = straight(PoolPlan("p", technique, FLOAT64, table), piece, backing).copy()
+
+    assert torch.autograd.gradcheck(
+        lambda values: technique.expand(torch, table, piece, values, first, numel),
+        (torch.from_numpy(read).requires_grad_(),),
+    )
+
+
+@every_technique
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrow_pools_train(name, dtype) -> None:
+    """After ``.half()`` working weights and gradients have the pool's dtype, and the
+    values of wide ones but for rounding."""
+    technique = techniques.named(name)()
+    table = technique.layout([Block("t", (12, 10), 0, 120, "")], 60)
+    (piece,) = table.slices
+    pool = PoolPlan("p", technique, FLOAT64, table)
+    values = straight(pool, piece, random_backing(table, 3))
+    found = []
+    for kind in (dtype, torch.float64):
+        read = torch.from_numpy(values.copy()).to(kind).requires_grad_()
+        made = technique.expand(torch, table, piece, read)
+        made.backward(torch.linspace(-1, 1, len(made)).to(kind))
+        found += [made.detach(), read.grad]
+
+        assert [kind, kind] == [tensor.dtype for tensor in found[-2:]]
+
+    for narrow, wide in zip(found[:2], found[2:], strict=True):
+        torch.testing.assert_close(narrow.double(), wide, rtol=0.05, atol=0.2)
+
+
+@every_technique
 @settings(max_examples=20)
 @given(blocks=block_lists(max_size=3, max_side=5), ratio=ratios, seed=seeds)
 def test_no_small_change_of_a_projection_lowers_its_error(
@@ -200,6 +247,32 @@ def test_no_small_change_of_a_projection_lowers_its_error(
     energy = sum(sum(read) for read in energies.values())
 
     assert min(slopes) <= 2e-3 * max(energy, 1.0) ** 0.5
+
+
+@every_technique
+@given(blocks=block_lists(), ratio=ratios)
+def test_decompression_is_counted(name, blocks, ratio) -> None:
+    """A product of m factors takes m - 1 multiplications or more and at most m reads
+    out of order; what is read as it lies takes neither."""
+    technique = techniques.named(name)()
+    table = laid_out(technique, blocks, ratio)
+    multiplications = technique.multiplications(table)
+    random_accesses = technique.random_accesses(table)
+
+    assert multiplications >= (technique.degree - 1) * table.working
+    assert 0 <= random_accesses <= technique.degree * table.working
+    if technique.zero_copy:
+        assert (multiplications, random_accesses) == (0, 0)
+
+
+@every_technique
+def test_a_pool_that_nothing_reads_takes_nothing(name) -> None:
+    """A file may hold a pool without slices, and its stats are asked for."""
+    technique = techniques.named(name)()
+    unread = SliceTable(6, ())
+
+    assert technique.multiplications(unread) == 0
+    assert technique.random_accesses(unread) == 0
 
 
 @every_technique

@@ -81,6 +81,46 @@ def test_products_are_found_again(m: int) -> None:
     assert np.sum((again - weights) ** 2) < 0.2 * np.sum(weights**2)
 
 
+def test_decompression_by_hand() -> None:
+    """Of 9 + 10 reads the first laps of 4 + 5 are in order; of pairs, only those of the
+    first factor."""
+    table = Layered().layout([block(3, 3, name="a"), block(2, 5, name="b")], 8)
+
+    assert Layered().multiplications(table) == 0
+    assert Layered().random_accesses(table) == 5 + 5
+    assert Layered(m=3).multiplications(table) == 2 * 19
+    assert Layered(m=3).random_accesses(table) == 3 * 19 - 9
+
+
+def test_without_sharing_nothing_is_permuted() -> None:
+    """At ratio 1 a tensor is its range: one lap."""
+    table = Layered().layout([block(2, 5)], 10)
+
+    assert Layered().random_accesses(table) == 0
+    assert Layered(m=2).random_accesses(table) == 10
+
+
+@given(
+    blocks=block_lists(max_size=3, max_side=5),
+    ratio=st.floats(1, 6),
+    m=st.integers(1, 3),
+)
+def test_random_accesses_counted_one_by_one(
+    blocks: list[Block], ratio: float, m: int
+) -> None:
+    """What leaves the order is every read but those of lap 0 and factor 0."""
+    working = sum(b.numel for b in blocks)
+    table = Layered(m=m).layout(blocks, max(1, int(working / ratio)))
+    counted = sum(
+        (i // s.length, factor) != (0, 0)
+        for s in table.slices
+        for i in range(s.numel)
+        for factor in range(m)
+    )
+
+    assert Layered(m=m).random_accesses(table) == counted
+
+
 def test_m_of_0_is_refused() -> None:
     """There is no empty product."""
     with pytest.raises(ValueError, match=r"^m must be at least 1, got 0$"):

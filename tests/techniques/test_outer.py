@@ -38,6 +38,16 @@ def test_permuted_cells_by_hand() -> None:
     assert weights.tolist() == [30, 40, 5, 50, 20, 10, 2, 1, 3, 4]
 
 
+def test_decompression_by_hand() -> None:
+    """One product a weight; shuffled cells are read in no order either."""
+    table = Outer().layout([block(4, 3)], 9)
+
+    assert Outer().multiplications(table) == 12
+    assert Outer().random_accesses(table) == 0
+    assert Outer(permute=True).multiplications(table) == 12
+    assert Outer(permute=True).random_accesses(table) == 12
+
+
 def test_the_share_decides_the_sides() -> None:
     """The smallest N1 that fits: 561 weights in rows of 33 at ratios 2, 4 and 10."""
     technique = Outer()

@@ -30,6 +30,16 @@ def test_a_product_by_hand() -> None:
     np.testing.assert_allclose(kernel, np.array([40, 60, 30]) * sqrt(2 / 3))
 
 
+def test_decompression_by_hand() -> None:
+    """M · N²: seven weights are made as nine, 36 of rank 2 as twice 36."""
+    small = Smh().layout([block(4, 1, name="a"), block(1, 1, 3, 1, name="b")], 7)
+    square = Smh().layout([block(6, 6)], 24)
+
+    assert Smh().multiplications(small) == 1 * 3 * 3
+    assert Smh().multiplications(square) == 2 * 6 * 6
+    assert Smh().random_accesses(square) == 0
+
+
 def test_a_budget_below_two_vectors_is_refused() -> None:
     """The message gives the least."""
     with pytest.raises(PlanError) as caught:

@@ -19,6 +19,8 @@ from .opened import Checkpoint, StoredFile
 
 #: Largest index read.
 MAX_INDEX = 16 << 20
+#: Most shards that an index may name; every one is looked for.
+MAX_SHARDS = 1 << 14
 _LISTED = 8
 _MAX_BRACKETS = 4096
 
@@ -107,6 +109,10 @@ def _total_size(metadata: Any) -> int | None:
 
 def _insist_present(index: Index, handle: Handle) -> None:
     beside = handle.path.parent
+    if len(index.shards) > MAX_SHARDS:
+        raise _refuse(
+            handle, f"names {len(index.shards)} shards; the limit is {MAX_SHARDS}"
+        )
     missing = [name for name in index.shards if not os.path.lexists(beside / name)]
     if missing:
         raise _refuse(

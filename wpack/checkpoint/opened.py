@@ -6,7 +6,6 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -84,7 +83,7 @@ class Checkpoint:
 
     def _publish(self, stored: TensorInfo, file: StoredFile, cut: int) -> None:
         alias_of = stored.alias_of and stored.alias_of[cut:]
-        info = replace(stored, name=stored.name[cut:], alias_of=alias_of)
+        info = stored._replace(name=stored.name[cut:], alias_of=alias_of)
         self.infos.append(info)
         self._places[info.name] = (info, file, stored.alias_of or stored.name)
 

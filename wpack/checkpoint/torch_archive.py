@@ -17,8 +17,9 @@ from ..inputs import AGAIN
 from .handle import Handle
 from .wrappers import RECIPE
 
-#: Largest pickle read; it takes some 200 bytes a tensor.
-_MAX_PICKLE = 64 << 20
+#: Largest pickle read; a sound one takes some 200 bytes a tensor, and one that is not
+#: can become objects of 75 times its size.
+MAX_PICKLE = 16 << 20
 _IS_PICKLE = re.compile(r"[^/]*/?data\.pkl").fullmatch
 
 # zipfile's own word for a damaged file, and what its parsing lets through: places
@@ -102,8 +103,8 @@ def _pickle(handle: Handle, entries: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
         what = "is a numpy .npz file, not a torch checkpoint"
     elif len(found) != 1:
         what = f"is a zip file with {len(found)} data.pkl, not a torch checkpoint"
-    elif found[0].file_size > _MAX_PICKLE:
-        what = f"its pickle is {found[0].file_size} bytes; the limit is {_MAX_PICKLE}"
+    elif found[0].file_size > MAX_PICKLE:
+        what = f"its pickle is {found[0].file_size} bytes; the limit is {MAX_PICKLE}"
     if what:
         raise CheckpointError(what, where=handle.where, hint=hint)
     return found[0]

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import CheckpointError
 from ..inputs import AGAIN
 from ..names import shown
-from . import torch_archive, wrappers
+from . import torch_archive, torch_legacy, wrappers
 from .handle import Handle
 from .opened import StoredFile
 from .torch_tensors import describe
@@ -53,6 +53,8 @@ class TorchFile(StoredFile):
         self._zipped = zipped
         if zipped:
             torch_archive.check_directory(handle)
+        else:
+            torch_legacy.check_pickles(handle)
         found = wrappers.find(self._load(), key, handle.where, _is_tensor)
         self._keys = found.keys
         self._tensors: dict[str, torch.Tensor] | None = found.tensors
@@ -148,7 +150,8 @@ class TorchFile(StoredFile):
             return CheckpointError(what, where=self.handle.where, hint=RECIPE)
         # The last line that torch did not add itself.
         lines = [line for line in text.splitlines() if line and "Check the" not in line]
-        reason = f"{type(error).__name__}: {lines[-1][:160]}" if lines else repr(error)
+        kind = type(error).__name__
+        reason = f"{kind}: {lines[-1][:160]}" if lines else kind
         what = f"cannot be loaded by torch: {reason}"
         return CheckpointError(what, where=self.handle.where, hint=AGAIN)
 

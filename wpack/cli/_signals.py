@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: end at once, or after the step that is running."""
+"""SIGINT, SIGTERM and SIGUSR1: end at once, or after the step that is running."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from typing import Any
 
 #: What shells give a process that a signal ended: 128 and the signal's number.
 _BASE = 128
+#: What asks training to end.  Batch systems announce the end of a job's time with a
+#: signal of one's choice, often SIGUSR1: it is a SIGTERM that leaves more time.
+_ASKING = {signal.SIGINT: _BASE + signal.SIGINT, signal.SIGTERM: _BASE + signal.SIGTERM}
+if hasattr(signal, "SIGUSR1"):  # not on Windows
+    _ASKING[signal.SIGUSR1] = _BASE + signal.SIGTERM
 _NOTED = b"wpack: stopping after this step; another signal stops at once\n"
 _Handler = Callable[[int, FrameType | None], object]
 
@@ -30,8 +35,8 @@ def ending() -> Iterator[None]:
 
 @contextmanager
 def finishing() -> Iterator[Callable[[], int]]:
-    """The first SIGINT or SIGTERM is only noted, so that the work ends where it can be
-    resumed; the second ends it at once.
+    """The first SIGINT, SIGTERM or SIGUSR1 is only noted, so that the work ends where
+    it can be resumed; the second ends it at once.
 
     Yields:
         A function that gives 0, or the exit status to end with once a signal came.
@@ -41,14 +46,14 @@ def finishing() -> Iterator[Callable[[], int]]:
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal status
         if status:
-            _leave(number, frame)
-        status = _BASE + number
+            raise Ended(_ASKING[signal.Signals(number)])
+        status = _ASKING[signal.Signals(number)]
         # Not print: the signal may have come in the middle of one.  On a terminal
         # there is a progress bar in this line.
         with suppress(OSError):
             os.write(2, (b"\n" if os.isatty(2) else b"") + _NOTED)
 
-    with _handling({signal.SIGINT: note, signal.SIGTERM: note}):
+    with _handling(dict.fromkeys(_ASKING, note)):
         yield lambda: status
 
 

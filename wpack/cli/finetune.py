@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from . import _options, _signals
 from ._settings import Settings
 
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 
 @click.command("finetune")
-@click.argument("checkpoint", type=_options.FILE)
+@click.argument("checkpoint", type=_options.FILE, required=False)
+@click.option(
+    "--from-scratch",
+    is_flag=True,
+    help="Train the task's model without a CHECKPOINT, from its own initialiser; no"
+    " teacher but one that the spec names.",
+)
 @_options.spec
 @_options.output_file
 @click.option(
@@ -51,25 +58,29 @@ if TYPE_CHECKING:
 def command(
     settings: Settings,
     /,
-    checkpoint: str,
+    checkpoint: str | None,
+    from_scratch: bool,
     spec: str | None,
     ratio: float | None,
     set: tuple[str, ...],
     output: str,
     **rest: Any,
 ) -> None:
-    """Train CHECKPOINT with its weights tied; write a .wpool.
+    """Train a network with its weights tied; write a .wpool.
 
-    Its original is the teacher. The first Ctrl-C or SIGTERM saves the run and ends it,
-    '--resume auto' goes on with it; the second ends it at once.
+    It starts from CHECKPOINT, which is its teacher, too, or from scratch. The first
+    Ctrl-C, SIGTERM or SIGUSR1 saves the run and ends it, '--resume auto' goes on with
+    it; the second ends it at once.
 
     \b
     Example:
       wpack finetune model.safetensors -s pools.yaml -o model.wpool
+      wpack finetune --from-scratch -s pools.yaml -o model.wpool
     """
     from .. import api
     from ..report.training import FinetuneReport
 
+    _check_source(checkpoint, from_scratch, rest["key"])
     wanted = _options.read_spec(spec=spec, ratio=ratio, set=set)
     with _signals.finishing() as stop, redirect_stdout(sys.stderr):  # A task may print.
         events = api.finetune(
@@ -77,6 +88,30 @@ def command(
         )
         finished = _watched(events, settings)
     settings.show(FinetuneReport(finished, api.stats(output)))
+
+
+def _check_source(checkpoint: str | None, from_scratch: bool, key: str | None) -> None:
+    """There is one thing to start from.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    if checkpoint is None and not from_scratch:
+        raise UsageError(
+            "neither CHECKPOINT nor --from-scratch is given",
+            hint="Name the checkpoint to train, or start with a new network",
+        )
+    if checkpoint is not None and from_scratch:
+        raise UsageError(
+            "--from-scratch and a CHECKPOINT cannot be used together",
+            where=checkpoint,
+            hint="Leave one of them out",
+        )
+    if from_scratch and key is not None:
+        raise UsageError(
+            "--from-scratch and --key cannot be used together",
+            hint="A key is for a checkpoint",
+        )
 
 
 def _watched(events: Iterator[Event], settings: Settings) -> Any:

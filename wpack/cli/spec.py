@@ -32,6 +32,7 @@ def command() -> None:
 )
 @_options.force
 @_options.key
+@_options.limits
 @_options.common
 @click.pass_obj
 def init(
@@ -47,7 +48,8 @@ def init(
     from ..report.results import TextReport, WrittenReport
     from ..spec import starter
 
-    text = starter(api.infos(checkpoint, key=key), checkpoint)
+    found = api.infos(checkpoint, key=key, **settings.limits())
+    text = starter(found, checkpoint)
     if output == _files.DASH:
         settings.show(TextReport("spec", text))
         return
@@ -60,6 +62,7 @@ def init(
 @click.argument("checkpoint", type=_options.FILE, required=False)
 @_options.overrides
 @_options.key
+@_options.limits
 @_options.common
 @click.pass_obj
 def check(
@@ -81,7 +84,8 @@ def check(
 
     spec = _options.read_spec(spec=path, set=set)
     if checkpoint is not None:
-        settings.notes(api.plan(checkpoint, spec, key=key).notes)
+        planned = api.plan(checkpoint, spec, key=key, **settings.limits())
+        settings.notes(planned.notes)
     settings.show(SpecReport(path, tuple(spec.pools)))
 
 

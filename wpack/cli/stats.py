@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="The way of loading to count copies for.",
 )
+@click.option(
+    "--load", is_flag=True, help="Load each .wpool, too, and say what that takes."
+)
 @_options.limits
 @_options.common
 @click.pass_obj
@@ -51,11 +54,14 @@ def command(
     html: str | None,
     force: bool,
     backend: str,
+    load: bool,
 ) -> None:
     """Show what files cost, tensor by tensor.
 
     Each FILE is a .wpool, a .safetensors, the index of a sharded checkpoint, or a file
-    of torch.save; - is stdin. Every byte is accounted for, and no weight is read.
+    of torch.save; - is stdin. Every byte is accounted for, and no weight is read but by
+    --load, which takes every tensor of a .wpool: views where they can be had, computed
+    elsewhere.
 
     \b
     Example:
@@ -64,11 +70,11 @@ def command(
     from .. import api
     from ..report.stats import StatsReport
 
+    found = []
     with _files.inputs(files) as given:
-        found = [
-            replace(api.stats(path, backend=backend, **settings.limits()), path=name)
-            for name, path in given
-        ]
+        for name, path in given:
+            file = api.stats(path, backend=backend, load=load, **settings.limits())
+            found.append(replace(file, path=name))
     report = StatsReport(tuple(found), tensors, sort)
     if html is not None:
         _write(report, html, force, settings)

@@ -15,6 +15,8 @@ from .stats import StatsReport
 from .table import Column, Table
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from ..stats import FileStats, PoolStats
 
 _STYLE = """
@@ -51,7 +53,10 @@ def _file(file: FileStats, report: StatsReport) -> str:
     costs = escape(str(text.costs(file)))
     maps = "".join(_pool(file, pool) for pool in file.pools)
     copied = "".join(f"<p>{escape(str(line))}</p>" for line in text.copies(file))
-    pools = _table(text.pools(file)) if file.pools else ""
+    load = _table(text.loading(file.load)) if file.load is not None else ""
+    pools = ""
+    if file.pools:
+        pools = _table(text.pools(file)) + _part(text.decompression(file))
     tensors = ""
     if report.tensors:
         tensors = (
@@ -59,12 +64,16 @@ def _file(file: FileStats, report: StatsReport) -> str:
             f"{_table(text.tensors(file, report.order))}</details>"
         )
     title = escape(os.path.basename(printable(file.path)))
-    return f"<h2>{title}</h2><p>{costs}</p>{copied}\n{pools}\n{maps}{tensors}\n"
+    return f"<h2>{title}</h2><p>{costs}</p>{copied}\n{load}{pools}\n{maps}{tensors}\n"
 
 
 def _pool(file: FileStats, pool: PoolStats) -> str:
     name = escape(printable(pool.name))
     return f"<h3>pool {name}</h3>{svg(of_file(file, pool.name), pool.backing)}\n"
+
+
+def _part(part: Table | Text) -> str:
+    return _table(part) if isinstance(part, Table) else f"<p>{escape(str(part))}</p>"
 
 
 def _table(table: Table) -> str:

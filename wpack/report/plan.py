@@ -62,6 +62,9 @@ class PlanReport:
         self, console: Console, options: ConsoleOptions
     ) -> RenderResult:
         yield file_report.pools(self.stats)
+        if self.stats.pools:
+            yield ""
+            yield file_report.decompression(self.stats)
         for pool in self.plan.pools:
             yield ""
             yield from self._sharing(pool)

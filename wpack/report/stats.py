@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-    from ..stats import FileStats, PoolStats, TensorStats
+    from ..stats import FileStats, LoadStats, PoolStats, TensorStats
 
 Order = Literal["file", "name", "size"]
 
@@ -60,9 +60,14 @@ class StatsReport:
         for file in self.files:
             yield ""
             yield costs(file)
+            if file.load is not None:
+                yield ""
+                yield loading(file.load)
             if file.pools:
                 yield ""
                 yield pools(file)
+                yield ""
+                yield decompression(file)
             if self.tensors:
                 yield ""
                 yield tensors(file, self.order)
@@ -111,6 +116,29 @@ def costs(file: FileStats) -> Text:
     return text
 
 
+def loading(load: LoadStats) -> Table:
+    """What opening a file and taking its tensors took; every column adds up."""
+    total = round(1e3 * load.seconds, 1)
+    computed = round(1e3 * load.computed_seconds, 1)
+    appended = load.copied_bytes - load.computed_bytes
+
+    def numbers(title: str, *values: int) -> Column:
+        cells = [*map(units.count, values), ""]
+        return Column(title, cells, units.count(sum(values)), right=True)
+
+    rows = ["views", "wrapped", "computed", "(opening)"]
+    times = ["", "", f"{computed:,.1f}", f"{total - computed:,.1f}"]
+    return Table(
+        [
+            Column(f"loaded by {load.backend}", rows, _TOTAL),
+            numbers("tensors", load.views, load.wrapped, load.computed),
+            numbers("bytes", load.views_bytes, load.wrapped_bytes, load.computed_bytes),
+            numbers("copied", 0, appended, load.computed_bytes),
+            Column("milliseconds", times, f"{total:,.1f}", right=True),
+        ]
+    )
+
+
 def pools(file: FileStats) -> Table:
     """The pools, the kept tensors and the rest of the file; bytes, backing and working
     weights add up to the file's."""
@@ -146,6 +174,30 @@ def _pool_cells(pool: PoolStats) -> tuple[str, ...]:
         units.count(pool.working),
         units.ratio(pool.ratio),
         units.count(pool.stored_bytes),
+    )
+
+
+def decompression(file: FileStats) -> Table | Text:
+    """What makes working weights of the pools: the paper's Table I, as counts."""
+    from rich.text import Text
+
+    if all(pool.zero_copy for pool in file.pools):
+        return Text(
+            "no multiplication, no random access: pools are read in order of storage"
+        )
+
+    def numbers(title: str, values: list[int]) -> Column:
+        cells = [units.count(value) for value in values]
+        return Column(title, cells, units.count(sum(values)), right=True)
+
+    return Table(
+        [
+            Column("pool", [printable(p.name) for p in file.pools], _TOTAL, least=16),
+            Column("technique", [p.technique for p in file.pools], rank=1),
+            Column("views", ["yes" if p.zero_copy else "no" for p in file.pools]),
+            numbers("multiplications", [p.multiplications for p in file.pools]),
+            numbers("random accesses", [p.random_accesses for p in file.pools]),
+        ]
     )
 
 

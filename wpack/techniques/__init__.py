@@ -122,6 +122,35 @@ class Technique(ABC):
         training cannot start there."""
         return 0.0
 
+    def deviations(self, table: SliceTable, working: Sequence[float]) -> np.ndarray:
+        """The standard deviations that backing weights start with where there is no
+        trained network to project, ``(backing,)`` float64.
+
+        The mean variance of the slices that read a backing weight, and of m factors of
+        a product the m-th root each: m is :attr:`degree`.
+
+        Args:
+            working: Slice by slice, the standard deviation its working weights should
+                start with.
+        """
+        variances, reads = np.zeros(table.backing), np.zeros(table.backing)
+        for piece, deviation in zip(table.slices, working, strict=True):
+            for start, _, length in table.pieces(piece):
+                variances[start : start + length] += deviation**2
+                reads[start : start + length] += 1
+        found: np.ndarray = (variances / np.maximum(reads, 1)) ** (0.5 / self.degree)
+        return found
+
+    def multiplications(self, table: SliceTable) -> int:
+        """How many multiplications make all working weights of a pool, as the paper's
+        Table I counts them: for each one less than it has factors."""
+        return (self.degree - 1) * table.working
+
+    def random_accesses(self, table: SliceTable) -> int:
+        """How many reads leave the order of storage while all working weights of a
+        pool are made (Table I); reading in stretches is none."""
+        return 0
+
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Technique:
         """The technique with these fields, as :meth:`options` gave them.

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
+from ..errors import PlanError
 from ..table import Block, Slice, SliceTable
+from ._arrays import differentiable, empty
+
+#: Refused blocks that an error names after the first.
+SHOWN = 3
 
 
 def budgets(blocks: Sequence[Block], backing: int) -> list[int]:
@@ -20,6 +26,44 @@ def budgets(blocks: Sequence[Block], backing: int) -> list[int]:
 def highest_ratio(numel: int, least: int) -> str:
     """The ratio that leaves ``numel`` weights ``least`` backing weights, or less."""
     return f"{numel * 1000 // least / 1000:.12g}"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A block that its share of the pool cannot make.
+
+    Attributes:
+        least: How many backing weights it needs.
+        why: The rule, in words.
+    """
+
+    block: Block
+    least: int
+    why: str
+
+
+def refuse(found: Sequence[Refused]) -> None:
+    """Nothing, if nothing was found.
+
+    Raises:
+        PlanError: With the first one's rule, the names of the others, and what to do
+            about all of them.
+    """
+    if not found:
+        return
+    first, *others = found
+    which, keep = "", "the tensor"
+    if others:
+        names = [refused.block.label for refused in others[:SHOWN]]
+        names += ["…"] if len(others) > SHOWN else []
+        plural = "s" if len(others) > 1 else ""
+        which = f" (and {len(others)} more tensor{plural}: {', '.join(names)})"
+        keep = "these tensors"
+    tightest = min(found, key=lambda refused: refused.block.numel / refused.least)
+    ratio = highest_ratio(tightest.block.numel, tightest.least)
+    raise PlanError(
+        first.why + which, hint=f"Use a ratio of at most {ratio}, or keep {keep}"
+    )
 
 
 def side_by_side(blocks: Sequence[Block], lengths: Sequence[int]) -> SliceTable:
@@ -50,12 +94,39 @@ def gather(
     first: int,
     numel: int,
     factor: int = 0,
+    straight: int = 0,
 ) -> Any:
-    """``values[technique.index(…)]``, differentiable in torch."""
+    """``values[technique.index(…)]``, differentiable in torch.
+
+    Args:
+        straight: As many of the slice's first working weights read ``values`` in order.
+            They are copied, and no index is kept of them.
+    """
+    straight = min(max(straight - first, 0), numel)
+    rest = first + straight, numel - straight
     if xp is np:
-        return values.take(technique.index(piece, factor, first, numel))
-    index = _on_device(xp, values.device, technique, piece, factor, first, numel)
-    return xp.index_select(values, 0, index)
+        index = technique.index(piece, factor, *rest)
+    else:
+        index = _on_device(xp, values.device, technique, piece, factor, *rest)
+        if not straight:
+            return xp.index_select(values, 0, index)
+    in_order = slice(first, first + straight)
+
+    def make(values: Any) -> Any:
+        made = empty(xp, values, numel)
+        made[:straight] = values[in_order]
+        if xp is np:  # "clip" fills ``out`` itself; every position is inside
+            values.take(index, out=made[straight:], mode="clip")
+        else:
+            xp.index_select(values, 0, index, out=made[straight:])
+        return made
+
+    def gradient(values: Any, of_made: Any) -> Any:
+        found = xp.zeros_like(values)
+        found[in_order] = of_made[:straight]
+        return found.index_add_(0, index, of_made[straight:])
+
+    return differentiable(xp, make, gradient, values)
 
 
 @lru_cache(maxsize=4096)

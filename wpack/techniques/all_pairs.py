@@ -8,17 +8,17 @@ No random access: the second operands of a lap are ``b[d:] ++ b[:d]``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import PlanError
 from ..least_squares import MODERATE, RIDGE, fit_products, fit_sums, root_mean_square
 from ..table import Block, Slice, SliceTable
 from . import Projection, Technique
-from ._ranges import TensorByTensor, budgets, highest_ratio, side_by_side
+from ._arrays import differentiable, empty
+from ._ranges import Refused, TensorByTensor, budgets, refuse, side_by_side
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class AllPairs(Technique):
 
     def layout(self, blocks: Sequence[Block], backing: int) -> SliceTable:
         """``L = ceil(n / N_h)`` for each tensor, side by side."""
-        lengths = budgets(blocks, backing)
+        lengths, refused = budgets(blocks, backing), []
         for block, length in zip(blocks, lengths, strict=True):
             pairs = length * (length - 1) // 2
             if pairs < block.numel:
                 least = _least_length(block.numel)
-                raise PlanError(
+                why = (
                     f"all_pairs: {length} backing weights make {pairs} pairs, but"
-                    f" {block.label} has {block.numel} weights; it needs {least}",
-                    hint=f"Use a ratio of at most {highest_ratio(block.numel, least)},"
-                    " or keep the tensor",
+                    f" {block.label} has {block.numel} weights; it needs {least}"
                 )
+                refused.append(Refused(block, least, why))
+        refuse(refused)
         return side_by_side(blocks, lengths)
 
     def expand(
@@ -62,15 +62,23 @@ class AllPairs(Technique):
         numel: int | None = None,
     ) -> Any:
         """Lap after lap: the range times itself turned by the lap's distance."""
-        length = piece.length
         numel = piece.numel - first if numel is None else numel
-        made = []
-        for lap in range(first // length, -(-(first + numel) // length)):
-            begin = max(first - lap * length, 0)
-            end = min(first + numel - lap * length, length)
-            turned = _circular(xp, backing, begin + lap + 1, end - begin)
-            made.append(backing[begin:end] * turned)
-        return made[0] if len(made) == 1 else xp.concatenate(made)
+        reads = list(_reads(piece.length, first, numel))
+
+        def make(b: Any) -> Any:
+            w = empty(xp, b, numel)
+            for k, i, j in reads:
+                xp.multiply(b[i], b[j], out=w[k])
+            return w
+
+        def gradient(b: Any, of_w: Any) -> Any:
+            of_b = xp.zeros_like(b)
+            for k, i, j in reads:
+                of_b[i].addcmul_(of_w[k], b[j])
+                of_b[j].addcmul_(of_w[k], b[i])
+            return of_b
+
+        return differentiable(xp, make, gradient, backing)
 
     def objection(self, table: SliceTable, piece: Slice) -> str:
         """There are as many pairs as weights."""
@@ -84,13 +92,16 @@ class AllPairs(Technique):
         return TensorByTensor(table, dtype, _fit)
 
 
-def _circular(xp: Any, values: Any, start: int, numel: int) -> Any:
-    """``numel`` values from ``start``, going on at the beginning after the end."""
-    start %= len(values)
-    straight = min(numel, len(values) - start)
-    if straight == numel:
-        return values[start : start + numel]
-    return xp.concatenate([values[start:], values[: numel - straight]])
+def _reads(length: int, first: int, numel: int) -> Iterator[tuple[slice, slice, slice]]:
+    """``w[k] = b[i] · b[j]`` in stretches over which k, i and j all go on by one: laps,
+    cut where the second operand passes the end of the range."""
+    at = 0
+    while at < numel:
+        lap, i = divmod(first + at, length)
+        j = (i + 1 + lap) % length
+        count = min(length - i, length - j, numel - at)
+        yield slice(at, at + count), slice(i, i + count), slice(j, j + count)
+        at += count
 
 
 def _least_length(numel: int) -> int:

@@ -53,6 +53,10 @@ class Hashed(Technique):
         """The mean of the working weights that fall into a bucket."""
         return MeanOfReads(table, dtype, self)
 
+    def random_accesses(self, table: SliceTable) -> int:
+        """Every read."""
+        return table.working
+
     def index(self, piece: Slice, factor: int, first: int, numel: int) -> np.ndarray:
         """h(i): output i of the tensor's splitmix64 stream, modulo L."""
         keys = stream(seed_of(self.seed, piece.label), first, first + numel)

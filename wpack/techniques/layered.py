@@ -20,6 +20,8 @@ from ..table import Block, Slice, SliceTable
 from . import Projection, Technique
 from ._ranges import MeanOfReads, TensorByTensor, budgets, gather, side_by_side
 
+#: Most factors of a working weight: what a file asks for is done for every weight.
+MAX_FACTORS = 64
 #: Above this many weights the local optima of products are all equally good.
 LARGE = 4096
 
@@ -41,6 +43,8 @@ class Layered(Technique):
     def __post_init__(self) -> None:
         if self.m < 1:
             raise ValueError(f"m must be at least 1, got {self.m}")
+        if self.m > MAX_FACTORS:
+            raise ValueError(f"m must be at most {MAX_FACTORS}, got {self.m}")
 
     @property
     def degree(self) -> int:
@@ -67,7 +71,8 @@ class Layered(Technique):
     ) -> Any:
         """The product of m permuted reads."""
         numel = piece.numel - first if numel is None else numel
-        made = gather(xp, backing, self, piece, first, numel)
+        # The first lap is the range itself.
+        made = gather(xp, backing, self, piece, first, numel, straight=piece.length)
         for factor in range(1, self.m):
             made = made * gather(xp, backing, self, piece, first, numel, factor)
         return made
@@ -78,10 +83,14 @@ class Layered(Technique):
             return MeanOfReads(table, dtype, self)
         return TensorByTensor(table, dtype, self._fit)
 
+    def random_accesses(self, table: SliceTable) -> int:
+        """All m · n reads but the first lap of the first factor."""
+        return sum(self.m * s.numel - min(s.numel, s.length) for s in table.slices)
+
     def index(self, piece: Slice, factor: int, first: int, numel: int) -> np.ndarray:
         """Positions that working weights ``first … first + numel - 1`` read."""
         length, seed = piece.length, seed_of(self.seed, piece.label)
-        laps: list[np.ndarray] = []
+        laps = [np.empty(0, np.int64)]
         for lap in range(first // length, -(-(first + numel) // length)):
             begin = max(first - lap * length, 0)
             end = min(first + numel - lap * length, length)

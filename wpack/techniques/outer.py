@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import PlanError
 from ..least_squares import root_mean_square
 from ..permutation import permutation, seed_of
 from ..table import Block, Slice, SliceTable
 from . import Projection, Technique
-from ._ranges import TensorByTensor, budgets, gather, highest_ratio, side_by_side
+from ._arrays import differentiable, empty, in_rows
+from ._ranges import Refused, TensorByTensor, budgets, gather, refuse, side_by_side
 
 #: Alternating sweeps of the projection; each is exact in one factor.
 SWEEPS = 500
@@ -49,18 +49,19 @@ class Outer(Technique):
 
     def layout(self, blocks: Sequence[Block], backing: int) -> SliceTable:
         """The smallest N1 whose N1 + N2 is within the tensor's share."""
-        lengths = []
+        lengths, refused = [], []
         for block, budget in zip(blocks, budgets(blocks, backing), strict=True):
             sides = _sides_within(block.numel, _row(block), budget)
             if sides is None:
                 least = _least(block.numel, _row(block))
-                raise PlanError(
+                why = (
                     f"outer: {block.label}, shape {list(block.shape)}, cannot be made"
-                    f" from {budget} backing weights; the least is {least}",
-                    hint=f"Use a ratio of at most {highest_ratio(block.numel, least)},"
-                    " or keep the tensor",
+                    f" from {budget} backing weights; the least is {least}"
                 )
-            lengths.append(sum(sides))
+                refused.append(Refused(block, least, why))
+            else:
+                lengths.append(sum(sides))
+        refuse(refused)
         return side_by_side(blocks, lengths)
 
     def expand(
@@ -72,20 +73,21 @@ class Outer(Technique):
         first: int = 0,
         numel: int | None = None,
     ) -> Any:
-        """Whole rows of the product, trimmed; or its cells in permuted order."""
-        n1, n2 = self.sides(piece)
+        """The product's cells in order, or in permuted order."""
         numel = piece.numel - first if numel is None else numel
-        u, v = backing[:n1], backing[n1:]
-        if self.permute:
-            cells = (u[:, None] * v).reshape(-1)
-            return gather(xp, cells, self, piece, first, numel)
-        top, bottom = first // n2, -(-(first + numel) // n2)
-        rows = (u[top:bottom, None] * v).reshape(-1)
-        return rows[first - top * n2 :][:numel]
+        sides = self.sides(piece)
+        if not self.permute:
+            return _product(xp, backing, sides, first, numel)
+        cells = _product(xp, backing, sides, 0, prod(sides))
+        return gather(xp, cells, self, piece, first, numel)
 
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The rank-1 fit; the cells beyond n are free."""
         return TensorByTensor(table, dtype, self._fit)
+
+    def random_accesses(self, table: SliceTable) -> int:
+        """One a weight where the cells are shuffled."""
+        return table.working if self.permute else 0
 
     def sides(self, piece: Slice) -> tuple[int, int]:
         """N1 and N2 of a slice, from its length."""
@@ -115,6 +117,33 @@ class Outer(Technique):
         return _rank_one(matrix.reshape(n1, n2), known.reshape(n1, n2))
 
 
+def _product(
+    xp: Any, backing: Any, sides: tuple[int, int], first: int, numel: int
+) -> Any:
+    """Cells ``first … first + numel - 1`` of the outer product, row by row."""
+    n1, n2 = sides
+    table = list(in_rows(first, numel, n2))
+
+    def make(backing: Any) -> Any:
+        u, v = backing[:n1], backing[n1:]
+        w = empty(xp, backing, numel)
+        for cells, rows, columns, shape in table:
+            xp.multiply(u[rows, None], v[columns], out=w[cells].reshape(shape))
+        return w
+
+    def gradient(backing: Any, of_w: Any) -> Any:
+        u, v = backing[:n1], backing[n1:]
+        found = xp.zeros_like(backing)
+        of_u, of_v = found[:n1], found[n1:]
+        for cells, rows, columns, shape in table:
+            of_cells = of_w[cells].reshape(shape)
+            of_u[rows].addmv_(of_cells, v[columns])
+            of_v[columns].addmv_(of_cells.T, u[rows])
+        return found
+
+    return differentiable(xp, make, gradient, backing)
+
+
 def _rank_one(matrix: np.ndarray, known: np.ndarray) -> np.ndarray:
     """u ++ v with u vᵀ nearest to the known cells (the others hold 0); both of
     one root mean square."""
@@ -135,7 +164,7 @@ def _rank_one(matrix: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([u * balance, v / balance])
 
 
-def _row(block: Block) -> int:
+def _row(block: Block | Slice) -> int:
     """c: the period of the flattened rows."""
     return prod(block.shape[1:])
 

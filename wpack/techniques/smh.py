@@ -19,6 +19,7 @@ from ..errors import PlanError
 from ..least_squares import RIDGE, root_mean_square
 from ..table import Block, Slice, SliceTable
 from . import Projection, Technique
+from ._arrays import differentiable
 from ._ranges import highest_ratio
 
 #: The side from which three rounds of filling the free cells are enough: they are then
@@ -70,12 +71,26 @@ class Smh(Technique):
         """The rows of the product that the stretch touches, trimmed and scaled."""
         numel = piece.numel - first if numel is None else numel
         side = _side(table.working)
-        u = backing[: table.backing // 2].reshape(side, -1)
-        v = backing[table.backing // 2 :].reshape(-1, side)
         begin = table.made_before(piece) + first
         top, bottom = begin // side, -(-(begin + numel) // side)
-        rows = (u[top:bottom] @ v).reshape(-1)
-        return rows[begin - top * side :][:numel] * scale(piece)
+        cells = slice(begin - top * side, begin - top * side + numel)
+
+        def make(backing: Any) -> Any:
+            u, v = _factors(backing, side)
+            return (u[top:bottom] @ v).reshape(-1)[cells] * scale(piece)
+
+        def gradient(backing: Any, of_made: Any) -> Any:
+            u, v = _factors(backing, side)
+            of_rows = backing.new_zeros((bottom - top) * side)
+            of_rows[cells] = of_made * scale(piece)
+            of_rows = of_rows.reshape(-1, side)
+            found = xp.zeros_like(backing)
+            of_u, of_v = _factors(found, side)
+            of_u[top:bottom].addmm_(of_rows, v.T)
+            of_v.addmm_(u[top:bottom].T, of_rows)
+            return found
+
+        return differentiable(xp, make, gradient, backing)
 
     def objection(self, table: SliceTable, piece: Slice) -> str:
         """Every slice reads the whole pool, and the pool is two factors."""
@@ -86,6 +101,10 @@ class Smh(Technique):
             return "it does not read the whole pool"
         return ""
 
+    def multiplications(self, table: SliceTable) -> int:
+        """M · N²: the whole product, scales apart."""
+        return table.backing // 2 * _side(table.working)
+
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """Truncated singular value decomposition of the tiled, unscaled weights."""
         return Tiled(table, dtype)
@@ -93,6 +112,12 @@ class Smh(Technique):
     def importance(self, piece: Slice) -> float:
         """Errors count before the fan-out scale is applied."""
         return scale(piece) ** -2
+
+    def deviations(self, table: SliceTable, working: Sequence[float]) -> np.ndarray:
+        """√(1/√M) for all, so that sums of M products have variance 1: the fan-out
+        scales do the rest, whatever the network's own initialiser says."""
+        inner = table.backing // (2 * _side(table.working))
+        return np.full(table.backing, inner**-0.25)
 
 
 class Tiled:
@@ -159,13 +184,19 @@ class Tiled:
         return left[:, : self.inner] * roots, roots[:, None] * right[: self.inner]
 
 
+def _factors(backing: Any, side: int) -> tuple[Any, Any]:
+    """Views of U, N × M, and V, M × N."""
+    half = len(backing) // 2
+    return backing[:half].reshape(side, -1), backing[half:].reshape(-1, side)
+
+
 def _side(working: int) -> int:
     """N = ceil(√N_w)."""
     root = isqrt(working)
     return root + (root * root < working)
 
 
-def scale(block: Block) -> float:
+def scale(block: Block | Slice) -> float:
     """The fan-out scale: √(2 / (k_h · k_w · c_out)) of a convolution, 1/√out of a
     dense kernel."""
     if len(block.shape) > 2:
