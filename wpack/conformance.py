@@ -160,10 +160,12 @@ def _plan(metadata: dict[str, str]) -> Plan:
 
 def _check_names(plan: Plan) -> None:
     """Names that are not stored, which the header cannot vouch for."""
-    for info, pieces in plan.tensors:
-        for name in (info.name, *[piece.part for _, piece in pieces if piece.part]):
-            if problem := name_problem(name):
-                raise FormatError(problem, where="plan")
+    names = [info.name for info, pieces in plan.tensors if pieces or info.alias_of]
+    for pool in plan.pools:
+        names += [piece.part for piece in pool.table.slices if piece.part]
+    for name in names:
+        if problem := name_problem(name):
+            raise FormatError(problem, where="plan")
 
 
 def _without_padding(header: Header) -> list[Entry]:

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ def read_header(fd: int, where: str, *, max_header: int = MAX_HEADER) -> Header:
         parsed = _parse(text)
         metadata = _metadata(parsed.pop("__metadata__", {}))
         entries = [_placed_entry(name, fields) for name, fields in parsed.items()]
-        entries.sort(key=lambda entry: (entry.begin_byte, entry.end_byte))
+        entries.sort(key=attrgetter("begin_byte", "end_byte"))
         _check_tiling(entries, 8 + length, file_bytes)
     return Header(metadata, tuple(entries), 8 + length, file_bytes)
 
