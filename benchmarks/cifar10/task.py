@@ -34,11 +34,15 @@ class Cifar10(Task):
     Args:
         depth: Of the ResNet, 20 or 56.
         folder: The data's folder; None for the environment's ``WPACK_DATA``.
+        examples: Use the first of each split only; they are balanced.
     """
 
-    def __init__(self, depth: int = 20, folder: str | None = None) -> None:
+    def __init__(
+        self, depth: int = 20, folder: str | None = None, examples: int | None = None
+    ) -> None:
         self.depth = depth
         self.folder = folder
+        self.examples = examples
 
     def model(self) -> nn.Module:
         return ResNet(self.depth)
@@ -47,9 +51,14 @@ class Cifar10(Task):
         crop, flip = (4, True) if split == "train" else (0, False)
         images, labels = load(split, self.folder)
         return TensorData(
-            images, labels, transform=Preprocess(MEAN, STD, crop=crop, flip=flip)
+            images[: self.examples],
+            labels[: self.examples],
+            transform=Preprocess(MEAN, STD, crop=crop, flip=flip),
         )
 
 
 resnet20 = Cifar10(20)
+#: For a look at many files: the first 1,000 images, of which the published checkpoint
+#: names 80.4 %.
+resnet20_quick = Cifar10(20, examples=1000)
 resnet56 = Cifar10(56)
