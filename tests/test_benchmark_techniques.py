@@ -124,6 +124,7 @@ def test_specs_take_every_technique(case: real.Case, variant: str) -> None:
     assert pool.ratio >= case.ratio * (1 - 2e-3)
 
 
+@pytest.mark.technique("all_pairs", "outer")
 @pytest.mark.parametrize(
     ("technique", "refusal"),
     [
@@ -239,6 +240,7 @@ def test_spread_is_shown_for_several_seeds() -> None:
     assert ["500", "250", "500", "250"] == techniques.sizes("global", runs(1))
 
 
+@pytest.mark.technique("layered", "outer")
 @pytest.mark.parametrize(
     ("variant", "expected"),
     {
@@ -254,6 +256,7 @@ def test_costs_are_counted_for_each_weight(variant: str, expected: list[str]) ->
     assert expected == techniques.costs(variant, {"ratio": 2.0, "rows": [row]})
 
 
+@pytest.mark.technique("outer")
 def test_overrides_make_the_spec_one_of_the_technique() -> None:
     """All six pools of the transformer change, and the seed; outer asks for less."""
     options = techniques.overrides("vit", "outer, permute", 2, 5)

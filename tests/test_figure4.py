@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks import fashion, figure4, figure4_plot
 from tests.tiny import noisy
+from wpack import techniques
 from wpack.errors import UsageError
 from wpack.tasks import Task, TensorData
 
@@ -48,7 +49,7 @@ class Turned(Task):
         return TensorData(inputs, labels, transform=noisy if split == "train" else None)
 
 
-@pytest.mark.parametrize("technique", figure4.RATIOS)
+@pytest.mark.parametrize("technique", [figure4.DENSE, *techniques.names()])
 def test_every_technique_has_a_record(technique: str) -> None:
     """It has all that the figure and the choice of a rate need."""
     arm = figure4.Arm(technique, 1 if technique == "dense" else 1.4, 0.01, 0)
@@ -61,6 +62,7 @@ def test_every_technique_has_a_record(technique: str) -> None:
     assert (record["technique"], record["seed"]) == (technique, 0)
 
 
+@pytest.mark.technique("layered")
 def test_untied_techniques_start_alike() -> None:
     """At a ratio of 1 the ring and the laps are the same network, and a seed gives the
     same one again."""

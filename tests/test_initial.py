@@ -18,12 +18,13 @@ from wpack.planner import make_plan
 from wpack.pool import straight
 from wpack.spec import parse
 from wpack.techniques import Technique
-from wpack.techniques.smh import scale
 from wpack.tensors import FLOAT32, TensorInfo
 
 SHAPES = {"first.weight": (64, 16, 3, 3), "second.weight": (128, 96)}
 #: Root mean square of each tensor as the network starts.
 SIZES = {"first.weight": 0.25, "second.weight": 0.04}
+#: √(2 / (3 · 3 · 64)) of the convolution, 1 / √128 of the matrix.
+FAN_OUT = {"first.weight": 0.058926, "second.weight": 0.088388}
 SPEC = """
 version: 1
 pools:
@@ -88,14 +89,16 @@ def test_working_weights_are_as_large_as_the_networks_own(
     drawn = [initialise(plan, weights(), seed).values for seed in range(40)]
     for pool in plan.pools:
         (piece,) = pool.table.slices
-        expected = scale(piece) if name == "smh" else SIZES[piece.tensor]
+        expected = (FAN_OUT if name == "smh" else SIZES)[piece.tensor]
 
         all_made = [made(pool, values[pool.name])[piece.tensor] for values in drawn]
         assert root_mean_square(np.array(all_made)) == pytest.approx(expected, rel=0.1)
         assert {values[pool.name].dtype for values in drawn} == {np.dtype("f4")}
 
 
-@pytest.mark.parametrize("name", ["global", "layered"])
+@pytest.mark.parametrize(
+    "name", ["global", pytest.param("layered", marks=pytest.mark.technique("layered"))]
+)
 def test_untied_is_as_the_network_starts(name: str) -> None:
     """With one backing weight for each working weight, every tensor has its own size,
     also where they share a pool."""
@@ -142,14 +145,17 @@ def test_a_pools_values_depend_on_seed_and_name_alone(seed: int) -> None:
 
 def test_zeros_stay_zeros_where_they_can_be_left() -> None:
     """A tensor that the network starts at 0 starts at 0."""
-    plan = planned("layered", 2)
+    plan = planned("global", 2)
     values = initialise(plan, weights(**{"second.weight": 0.0}), 0).values
 
     assert not values["second"].any()
     assert values["first"].any()
 
 
-@pytest.mark.parametrize("name", ["all_pairs", "outer"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.technique(n)) for n in ("all_pairs", "outer")],
+)
 def test_products_of_zeros_are_refused(name: str) -> None:
     """No gradient would ever move them."""
     plan = planned(name, 4)
@@ -162,6 +168,7 @@ def test_products_of_zeros_are_refused(name: str) -> None:
     )
 
 
+@pytest.mark.technique("smh")
 def test_smh_needs_no_sizes() -> None:
     """Its scales say how large weights are, so zeros are none."""
     plan = planned("smh", 4)
@@ -182,6 +189,7 @@ def test_weights_that_are_no_numbers_are_refused(bad: float) -> None:
     )
 
 
+@pytest.mark.technique("layered")
 def test_factors_take_the_root_of_their_number() -> None:
     """Three factors of a product have the third root of its standard deviation."""
     technique: Technique = techniques.named("layered").from_options({"m": 3})
@@ -191,6 +199,7 @@ def test_factors_take_the_root_of_their_number() -> None:
     assert found == pytest.approx(np.full(pool.backing, 0.2))
 
 
+@pytest.mark.technique("smh")
 def test_smh_by_hand() -> None:
     """√(1/√M), M = 4 for 256 weights of a 16 × 16 product made from 128."""
     info = TensorInfo("first.weight", FLOAT32, (16, 16))

@@ -89,7 +89,10 @@ def test_the_file_is_what_was_evaluated(tmp_path: Path) -> None:
     assert api.infos(output) == api.infos(initial)
 
 
-@pytest.mark.parametrize("technique", ["global", "all_pairs"])
+@pytest.mark.parametrize(
+    "technique",
+    ["global", pytest.param("all_pairs", marks=pytest.mark.technique("all_pairs"))],
+)
 def test_an_interrupted_run_gives_the_same_file(tmp_path: Path, technique: str) -> None:
     """Stopped after each of the first seven steps and resumed, whatever the process has
     drawn before: by cmp."""

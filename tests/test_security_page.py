@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile import techniques
 from tests.hostile.catalogue import CASES
 from tests.test_differential import MUTANTS, PLANS, SHARES
 
@@ -22,7 +23,8 @@ def test_proof_exists(proof: str) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
 
     assert re.search(rf"^def {test}\(", text, re.MULTILINE)
-    assert case is None or case in CASES
+    # A case of a technique that is gone leaves its name there.
+    assert case is None or case in CASES or case in vars(techniques)
 
 
 def test_every_promise_has_a_proof() -> None:
@@ -34,6 +36,7 @@ def test_every_promise_has_a_proof() -> None:
     assert [row for row in rows if "`tests/" not in row] == []
 
 
+@pytest.mark.technique("all_pairs", "hashed", "layered", "outer", "smh")
 def test_figures() -> None:
     """The numbers on the page are the tests' own."""
     assert f"{len(CASES):,} cases" in PAGE

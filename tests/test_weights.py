@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from tests.indexed import gathered, planned, sgd
+from wpack import techniques
 from wpack.plan import Plan, PoolPlan
 from wpack.reads import Total
 from wpack.table import Block, Slice, SliceTable
@@ -130,7 +131,7 @@ def test_old_weights_make_room() -> None:
     assert [[], [0], [0, 1], [1, 2]] == Watched.alive
 
 
-@pytest.mark.parametrize("technique", ["global", "outer", "layered"])
+@pytest.mark.parametrize("technique", techniques.names())
 def test_gradients_do_not_wait(technique: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each goes to its pool before the pass goes on to the layer below: no more than
     one is kept, though their nodes are older than the network's."""

@@ -53,7 +53,7 @@ def _all() -> Iterator[tuple[str, Maker]]:
             yield f"plan {name}", partial(_pool, *row)
     for module in _FILES:
         for name, value in vars(module).items():
-            if _NAME.match(name):
+            if _NAME.match(name) and value is not None:
                 yield name, value
 
 
