@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.catalogue import CASES
+from tests.hostile.catalogue import NAMES
 
 TESTS = Path(__file__).parent
 DOCUMENT = TESTS.parent / "docs" / "faults.md"
@@ -44,7 +44,7 @@ def defined_in(file: str) -> set[str]:
 def hostile(number: str) -> list[str]:
     """The hostile inputs of a fault."""
     wanted = re.compile(rf"(?<![A-Z0-9]){number}(?!\d)", re.IGNORECASE)
-    return [name for name in CASES if wanted.search(name)]
+    return [name for name in NAMES if wanted.search(name)]
 
 
 def test_every_fault_has_its_row() -> None:

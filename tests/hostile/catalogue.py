@@ -58,3 +58,5 @@ def _all() -> Iterator[tuple[str, Maker]]:
 
 
 CASES: dict[str, Maker] = dict(_all())
+#: Their names, and those of cases that are gone with their technique.
+NAMES = [*CASES, *(n for n in vars(techniques) if _NAME.match(n) and n not in CASES)]
