@@ -17,8 +17,8 @@ from tests.indexed import gathered, planned, sgd
 from wpack import techniques
 from wpack.plan import Plan, PoolPlan
 from wpack.reads import Total
-from wpack.table import Block, Slice, SliceTable
-from wpack.techniques import Projection, Technique
+from wpack.table import Block, SliceTable
+from wpack.techniques import Projection, Stretch, Technique
 from wpack.tensors import FLOAT32
 from wpack.tie import Tied
 
@@ -37,15 +37,7 @@ class Squared(Technique):
             start += block.numel
         return SliceTable(backing, tuple(slices))
 
-    def expand(
-        self,
-        xp: Any,
-        table: SliceTable,
-        piece: Slice,
-        backing: Any,
-        first: int = 0,
-        numel: int | None = None,
-    ) -> Any:
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
         return xp.square(backing)
 
     def project(self, table: SliceTable, dtype: Any) -> Projection:
@@ -110,8 +102,8 @@ class Watched(Squared):
     made: ClassVar[list[weakref.ref[Tensor]]] = []
     alive: ClassVar[list[list[int]]] = []
 
-    def expand(self, *arguments: Any) -> Any:
-        new = super().expand(*arguments)
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
+        new = super()._expand(xp, stretch, backing)
         self.alive.append([i for i, ref in enumerate(self.made) if ref() is not None])
         self.made.append(weakref.ref(new))
         return new

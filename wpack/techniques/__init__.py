@@ -15,12 +15,21 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import SpecError
 from ..table import Block, Slice, SliceTable
+
+
+class Stretch(NamedTuple):
+    """Working weights ``first … first + numel - 1`` of a slice of a table."""
+
+    table: SliceTable
+    piece: Slice
+    first: int
+    numel: int
 
 
 class Projection(Protocol):
@@ -77,7 +86,6 @@ class Technique(ABC):
             PlanError: The budget cannot be met; the message gives the rule.
         """
 
-    @abstractmethod
     def expand(
         self,
         xp: Any,
@@ -96,6 +104,12 @@ class Technique(ABC):
             backing: ``(piece.length,)``, the slice's range of the pool, straightened.
             numel: Defaults to all that follow ``first``.
         """
+        numel = piece.numel - first if numel is None else numel
+        return self._expand(xp, Stretch(table, piece, first, numel), backing)
+
+    @abstractmethod
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
+        """The mathematics of :meth:`expand`."""
 
     def objection(self, table: SliceTable, piece: Slice) -> str:
         """Why a slice of a file cannot be expanded; "" where it can.  Slices that

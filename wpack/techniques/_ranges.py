@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import PlanError
 from ..table import Block, Slice, SliceTable
+from . import Stretch
 from ._arrays import differentiable, empty
 
 #: Refused blocks that an error names after the first.
@@ -90,9 +91,7 @@ def gather(
     xp: Any,
     values: Any,
     technique: Indexed,
-    piece: Slice,
-    first: int,
-    numel: int,
+    stretch: Stretch,
     factor: int = 0,
     straight: int = 0,
 ) -> Any:
@@ -102,6 +101,7 @@ def gather(
         straight: As many of the slice's first working weights read ``values`` in order.
             They are copied, and no index is kept of them.
     """
+    _, piece, first, numel = stretch
     straight = min(max(straight - first, 0), numel)
     rest = first + straight, numel - straight
     if xp is np:

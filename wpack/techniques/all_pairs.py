@@ -16,7 +16,7 @@ import numpy as np
 
 from ..least_squares import MODERATE, RIDGE, fit_products, fit_sums, root_mean_square
 from ..table import Block, Slice, SliceTable
-from . import Projection, Technique
+from . import Projection, Stretch, Technique
 from ._arrays import differentiable, empty
 from ._ranges import Refused, TensorByTensor, budgets, refuse, side_by_side
 
@@ -52,17 +52,9 @@ class AllPairs(Technique):
         refuse(refused)
         return side_by_side(blocks, lengths)
 
-    def expand(
-        self,
-        xp: Any,
-        table: SliceTable,
-        piece: Slice,
-        backing: Any,
-        first: int = 0,
-        numel: int | None = None,
-    ) -> Any:
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
         """Lap after lap: the range times itself turned by the lap's distance."""
-        numel = piece.numel - first if numel is None else numel
+        _, piece, first, numel = stretch
         reads = list(_reads(piece.length, first, numel))
 
         def make(b: Any) -> Any:

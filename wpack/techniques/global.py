@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import PlanError
 from ..table import Block, Slice, SliceTable
-from . import Projection, Technique
+from . import Projection, Stretch, Technique
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,9 @@ class Global(Technique):
             backing, tuple(s for index in range(len(blocks)) for s in placed[index])
         )
 
-    def expand(
-        self,
-        xp: Any,
-        table: SliceTable,
-        piece: Slice,
-        backing: Any,
-        first: int = 0,
-        numel: int | None = None,
-    ) -> Any:
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
         """The range itself."""
-        return backing[first:] if numel is None else backing[first : first + numel]
+        return backing[stretch.first : stretch.first + stretch.numel]
 
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The mean of all working weights that read a backing weight."""

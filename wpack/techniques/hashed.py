@@ -16,7 +16,7 @@ import numpy as np
 
 from ..permutation import seed_of, stream
 from ..table import Block, Slice, SliceTable
-from . import Projection, Technique
+from . import Projection, Stretch, Technique
 from ._ranges import MeanOfReads, budgets, gather, side_by_side
 
 
@@ -36,18 +36,9 @@ class Hashed(Technique):
         """``L = ceil(n / N_h)`` for each tensor, side by side."""
         return side_by_side(blocks, budgets(blocks, backing))
 
-    def expand(
-        self,
-        xp: Any,
-        table: SliceTable,
-        piece: Slice,
-        backing: Any,
-        first: int = 0,
-        numel: int | None = None,
-    ) -> Any:
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
         """``b[h(i)]``."""
-        numel = piece.numel - first if numel is None else numel
-        return gather(xp, backing, self, piece, first, numel)
+        return gather(xp, backing, self, stretch)
 
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The mean of the working weights that fall into a bucket."""

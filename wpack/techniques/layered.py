@@ -17,7 +17,7 @@ import numpy as np
 from ..least_squares import RIDGE, fit_products
 from ..permutation import permutation, seed_of
 from ..table import Block, Slice, SliceTable
-from . import Projection, Technique
+from . import Projection, Stretch, Technique
 from ._ranges import MeanOfReads, TensorByTensor, budgets, gather, side_by_side
 
 #: Most factors of a working weight: what a file asks for is done for every weight.
@@ -60,21 +60,12 @@ class Layered(Technique):
         """``L = ceil(n / N_h)`` for each tensor, side by side."""
         return side_by_side(blocks, budgets(blocks, backing))
 
-    def expand(
-        self,
-        xp: Any,
-        table: SliceTable,
-        piece: Slice,
-        backing: Any,
-        first: int = 0,
-        numel: int | None = None,
-    ) -> Any:
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
         """The product of m permuted reads."""
-        numel = piece.numel - first if numel is None else numel
         # The first lap is the range itself.
-        made = gather(xp, backing, self, piece, first, numel, straight=piece.length)
+        made = gather(xp, backing, self, stretch, straight=stretch.piece.length)
         for factor in range(1, self.m):
-            made = made * gather(xp, backing, self, piece, first, numel, factor)
+            made = made * gather(xp, backing, self, stretch, factor)
         return made
 
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:

@@ -19,7 +19,7 @@ import numpy as np
 from ..least_squares import root_mean_square
 from ..permutation import permutation, seed_of
 from ..table import Block, Slice, SliceTable
-from . import Projection, Technique
+from . import Projection, Stretch, Technique
 from ._arrays import differentiable, empty, in_rows
 from ._ranges import Refused, TensorByTensor, budgets, gather, refuse, side_by_side
 
@@ -64,22 +64,13 @@ class Outer(Technique):
         refuse(refused)
         return side_by_side(blocks, lengths)
 
-    def expand(
-        self,
-        xp: Any,
-        table: SliceTable,
-        piece: Slice,
-        backing: Any,
-        first: int = 0,
-        numel: int | None = None,
-    ) -> Any:
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
         """The product's cells in order, or in permuted order."""
-        numel = piece.numel - first if numel is None else numel
-        sides = self.sides(piece)
+        sides = self.sides(stretch.piece)
         if not self.permute:
-            return _product(xp, backing, sides, first, numel)
+            return _product(xp, backing, sides, stretch.first, stretch.numel)
         cells = _product(xp, backing, sides, 0, prod(sides))
-        return gather(xp, cells, self, piece, first, numel)
+        return gather(xp, cells, self, stretch)
 
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The rank-1 fit; the cells beyond n are free."""

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import PlanError
 from ..least_squares import RIDGE, root_mean_square
 from ..table import Block, Slice, SliceTable
-from . import Projection, Technique
+from . import Projection, Stretch, Technique
 from ._arrays import differentiable
 from ._ranges import highest_ratio
 
@@ -59,17 +59,9 @@ class Smh(Technique):
         total = 2 * side * inner
         return SliceTable(total, tuple(b.reading(0, total) for b in blocks))
 
-    def expand(
-        self,
-        xp: Any,
-        table: SliceTable,
-        piece: Slice,
-        backing: Any,
-        first: int = 0,
-        numel: int | None = None,
-    ) -> Any:
+    def _expand(self, xp: Any, stretch: Stretch, backing: Any) -> Any:
         """The rows of the product that the stretch touches, trimmed and scaled."""
-        numel = piece.numel - first if numel is None else numel
+        table, piece, first, numel = stretch
         side = _side(table.working)
         begin = table.made_before(piece) + first
         top, bottom = begin // side, -(-(begin + numel) // side)
