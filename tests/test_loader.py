@@ -35,8 +35,8 @@ from wpack.errors import FormatError, UsageError
 from wpack.loader import load_file
 from wpack.loader import open as open_pool_file
 from wpack.plan import Plan
-from wpack.pool_file import Loaded
 from wpack.residence import BACKENDS, CAN_MAP
+from wpack.stats import Loaded
 from wpack.techniques import named
 from wpack.tensors import BY_NAME, DType
 
@@ -183,7 +183,7 @@ def test_what_was_taken_is_accounted_for(everything: Path) -> None:
     assert Loaded(2, 2 * PAGE + 20, 0, 0, 2, 24 + 28, seconds, 52) == once
     assert whole == file.loaded
     assert (6, 0, 2) == (whole.views, whole.wrapped, whole.computed)
-    assert EVERYTHING.inflated_bytes == whole.views_nbytes + whole.computed_nbytes
+    assert EVERYTHING.inflated_bytes == whole.views_bytes + whole.computed_bytes
 
 
 def test_appended_heads_are_copied_bytes(everything: Path) -> None:

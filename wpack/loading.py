@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from . import loader, weight_file
 from .limits import Limits
-from .pool_file import PoolFile
 from .stats import FileStats, LoadStats, of_container, of_file
 
 
@@ -32,21 +31,5 @@ def measured(path: str | os.PathLike[str], backend: str, limits: Limits) -> File
         ) as file:
             file.get_tensors()
             seconds = time.perf_counter() - started
-        found = of_container(container, file.residence)
-        return replace(found, load=_stats(file, seconds))
-
-
-def _stats(file: PoolFile, seconds: float) -> LoadStats:
-    loaded = file.loaded
-    return LoadStats(
-        backend=file.backend,
-        seconds=seconds,
-        views=loaded.views,
-        views_bytes=loaded.views_nbytes,
-        wrapped=loaded.wrapped,
-        wrapped_bytes=loaded.wrapped_nbytes,
-        computed=loaded.computed,
-        computed_bytes=loaded.computed_nbytes,
-        computed_seconds=loaded.computed_seconds,
-        copied_bytes=loaded.copied_nbytes,
-    )
+        load = LoadStats(**asdict(file.loaded), backend=file.backend, seconds=seconds)
+        return replace(of_container(container, file.residence), load=load)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from operator import mul
@@ -17,40 +16,11 @@ from .errors import UsageError
 from .plan import Plan, TensorPlan
 from .residence import Residence, residence
 from .ring import Buffer
+from .stats import Loaded
 from .tensors import DType
 
 #: The device whose memory the maps are.
 _HOST = "cpu"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What the tensors taken from a file have cost; aliases count once.
-
-    Attributes:
-        views: Tensors that are stored bytes and nothing else: ranges of pools as they
-            lie in memory, and what the file keeps as it is.
-        views_nbytes: Their size.
-        wrapped: Tensors that are a range of their pool with its head appended, where
-            its pages could not be laid back to back.
-        wrapped_nbytes: Their size.
-        computed: Tensors with memory of their own: made by a technique, converted to
-            another dtype, or joined from parts that do not lie side by side.
-        computed_nbytes: Their size.
-        computed_seconds: Wall-clock time in which they were made, reading what they are
-            made from included.
-        copied_nbytes: Bytes made beside the stored ones: ``computed_nbytes``, and what
-            was appended to pools.
-    """
-
-    views: int
-    views_nbytes: int
-    wrapped: int
-    wrapped_nbytes: int
-    computed: int
-    computed_nbytes: int
-    computed_seconds: float
-    copied_nbytes: int
 
 
 class PoolFile:
@@ -118,7 +88,7 @@ class PoolFile:
             *self._size(wrapped),
             *self._size(copied - wrapped),
             computed_seconds=self._memory.computing_seconds,
-            copied_nbytes=self.copied_nbytes,
+            copied_bytes=self.copied_nbytes,
         )
 
     def keys(self) -> list[str]:

@@ -78,21 +78,22 @@ class PoolStats:
 
 
 @dataclass(frozen=True)
-class LoadStats:
-    """What it took to open a file and take every tensor; aliases count once.
+class Loaded:
+    """What the tensors taken from a file have cost; aliases count once.
 
     Attributes:
-        backend: ``mmap``, ``memfd`` or ``copy``.
-        seconds: Wall-clock time of all of it.  What is mapped has not been read then.
-        views: Tensors that are stored bytes and nothing else.
-        wrapped: Tensors that are a range of their pool with its head appended.
-        computed: Tensors with memory of their own.
-        computed_seconds: The part of ``seconds`` in which those were made.
-        copied_bytes: Bytes made beside the stored ones.
+        views: Tensors that are stored bytes and nothing else: ranges of pools as they
+            lie in memory, and what the file keeps as it is.
+        wrapped: Tensors that are a range of their pool with its head appended, where
+            its pages could not be laid back to back.
+        computed: Tensors with memory of their own: made by a technique, converted to
+            another dtype, or joined from parts that do not lie side by side.
+        computed_seconds: Wall-clock time in which those were made, reading what they
+            are made from included.
+        copied_bytes: Bytes made beside the stored ones: ``computed_bytes``, and what
+            was appended to pools.
     """
 
-    backend: str
-    seconds: float
     views: int
     views_bytes: int
     wrapped: int
@@ -101,6 +102,19 @@ class LoadStats:
     computed_bytes: int
     computed_seconds: float
     copied_bytes: int
+
+
+@dataclass(frozen=True)
+class LoadStats(Loaded):
+    """What it took to open a file and take every tensor.
+
+    Attributes:
+        backend: ``mmap``, ``memfd`` or ``copy``.
+        seconds: Wall-clock time of all of it.  What is mapped has not been read then.
+    """
+
+    backend: str
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def computed(packed: FileStats) -> FileStats:
     squared = replace(
         mlp, name="out", technique="smh", multiplications=2401, zero_copy=False
     )
-    load = LoadStats("mmap", 0.0123456, 1, 48, 1, 32, 1, 192, 0.0023, 204)
+    load = LoadStats(1, 48, 1, 32, 1, 192, 0.0023, 204, "mmap", 0.0123456)
     return replace(packed, pools=(q, shuffled, squared), load=load)
 
 

@@ -133,7 +133,7 @@ total                              2,401               16
 
 def test_rounded_times_add_up(computed: FileStats) -> None:
     """Though 0.04 and 0.04 ms are less than 0.1 ms."""
-    load = LoadStats("copy", 8e-5, 1, 1, 0, 0, 1, 1, 4e-5, 1)
+    load = LoadStats(1, 1, 0, 0, 1, 1, 4e-5, 1, "copy", 8e-5)
     times = loading(load).columns[-1]
 
     assert (times.cells[2:], times.total) == (["0.0", "0.1"], "0.1")
