@@ -8,6 +8,7 @@ import os
 import pkgutil
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -65,6 +66,12 @@ def command(*arguments: str) -> None:
     os.fsync = unflushed
     sys.argv[1:] = arguments
     main()
+
+
+def slowed(seconds: float, *arguments: str) -> None:
+    """The command, which takes that much longer for each step."""
+    _before("training", lambda _: time.sleep(seconds))
+    command(*arguments)
 
 
 def signalled(moments: Sequence[Moment], *arguments: str) -> None:

@@ -65,6 +65,10 @@ class Job:
             if self._process.is_alive():
                 os.kill(pid, number)
 
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
     def wait(self, seconds: float = PATIENCE) -> Ended:
         """Wait for its end."""
         self._process.join(seconds)
