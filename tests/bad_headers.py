@@ -52,6 +52,10 @@ REFUSED = {
         raw_file(b"{}", length=100_000_001),
         "its header length is 100000001; safetensors allows 100000000",
     ),
+    "H04 at the format's limit": (
+        raw_file(b"{}", length=100_000_000),
+        "truncated: needs at least 100000008 bytes, has 10. Download or copy it again",
+    ),
     "H06 not UTF-8": (
         raw_file(b'{"\xff":{}}'),
         "its header is not UTF-8 at byte 2",
@@ -186,6 +190,18 @@ REFUSED = {
         raw_file(b"{}", b"PK"),
         "2 unreferenced bytes after the header, at byte 10",
     ),
+    "H16 hole of a byte": (
+        two_tensors("[0,4]", "[5,16]"),
+        "1 unreferenced bytes between tensor 'a' and tensor 'b', at byte 119",
+    ),
+    "H18 size of the second tensor": (
+        raw_file(
+            b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},'
+            b'"b":{"dtype":"U8","shape":[3],"data_offsets":[4,8]}}',
+            bytes(8),
+        ),
+        "tensor 'b': U8 of shape [3] takes 3 bytes, but its data_offsets span 4",
+    ),
     "H18 size": (
         one_tensor(fields(shape="[3]")),
         "tensor 'w': F32 of shape [3] takes 12 bytes, but its data_offsets span 8",
@@ -201,6 +217,10 @@ REFUSED = {
     "H19 product hidden by a zero": (
         one_tensor(fields(shape=f"[0,{2**62},{2**62}]", offsets="[0,0]"), b""),
         f"tensor 'w': shape [0, {2**62}, {2**62}] is too large",
+    ),
+    "H19 2^63 hidden by a zero": (
+        one_tensor(fields(shape=f"[0,{2**62},2]", offsets="[0,0]"), b""),
+        f"tensor 'w': shape [0, {2**62}, 2] is too large",
     ),
     "H20 negative": (
         one_tensor(fields(shape="[-1,-2]")),

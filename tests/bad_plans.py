@@ -48,7 +48,8 @@ def with_sums(sums: Mapping[str, object] | Sequence[str]) -> bytes:
 
 _UPGRADE = "of the format; this wpack reads version 1. Upgrade wpack"
 _W = "tensor 'w'"
-_GOING_ROUND_NONE = next(
+#: A technique that computes its weights, and reads no pool twice round.
+GOING_ROUND_NONE = next(
     name for name in techniques.names() if not techniques.named(name).zero_copy
 )
 
@@ -105,6 +106,10 @@ REFUSED = {
         with_metadata({"wpool.codec": "zstd"}),
         "__metadata__: unknown key 'wpool.codec'",
     ),
+    "S01 key that is not quite for information": (
+        with_metadata({"wpool.information": "x"}),
+        "__metadata__: unknown key 'wpool.information'",
+    ),
     "S01 unknown key of the plan": (
         with_plan(order=[]),
         "plan: has the unknown key 'order'",
@@ -160,11 +165,11 @@ REFUSED = {
     ),
     "S04 laps of what goes round none": (
         with_plan(
-            pools__0__technique={"name": _GOING_ROUND_NONE},
+            pools__0__technique={"name": GOING_ROUND_NONE},
             tensors__0__parts__0__length=17,
         ),
         f"{_W}: reads 17 backing weights, but pool 'main' has 16; technique"
-        f" {_GOING_ROUND_NONE} does not go round",
+        f" {GOING_ROUND_NONE} does not go round",
     ),
     "S05 twice in the plan": (
         with_plan(tensors__2=PLAN["tensors"][0]),
@@ -304,6 +309,17 @@ REFUSED = {
         "wpool.sha256: the checksum of 'b' is no SHA-256: 64 hexadecimal digits, lower"
         " case",
     ),
+    **{
+        f"S17 {name}": (
+            with_sums({**SUM, "b": digest}),
+            "wpool.sha256: the checksum of 'b' is no SHA-256: 64 hexadecimal digits,"
+            " lower case",
+        )
+        for name, digest in (
+            ("short checksum", "0" * 63),
+            ("checksum in capitals", "A" * 64),
+        )
+    },
     "S17 wrong header": (
         with_sums({**SUM, "__header__": "1" * 64}),
         "its header is damaged: it has another SHA-256 than it says. Download or copy"

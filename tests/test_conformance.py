@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.bad_plans import REFUSED, with_plan
+from tests.bad_plans import GOING_ROUND_NONE, REFUSED, with_plan
 from tests.crafting import PLAN, POOL, STORED, Stored, plan_with, refusal, wpool
-from wpack import container
+from wpack import conformance, container, techniques
 from wpack.errors import FormatError
+from wpack.table import Slice, SliceTable
 
 
 def write(tmp_path: Path, blob: bytes) -> Path:
@@ -102,6 +104,36 @@ def test_s10_pool_that_is_no_multiple_of_a_page(tmp_path: Path) -> None:
         assert 15 == found.plan.pools[0].backing
 
 
+def test_s12_slices_that_a_technique_cannot_expand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each slice of a technique that computes is put before it; its words are told
+    with the part's name."""
+
+    def objection(self: object, table: SliceTable, piece: Slice) -> str:
+        return "too odd" if piece.length == 5 and table.working == 9 else ""
+
+    monkeypatch.setattr(techniques.named(GOING_ROUND_NONE), "objection", objection)
+    parts = [
+        {"pool": "main", "start": 0, "length": length, "numel": length, "part": part}
+        for part, length in (("q", 4), ("k", 5))
+    ]
+    pools = [
+        {**PLAN["pools"][0], "name": "other"},
+        {**PLAN["pools"][0], "technique": {"name": GOING_ROUND_NONE}},
+    ]
+    plan = plan_with(pools=pools, tensors__0__parts=parts)
+    other: Stored = ("pool/other", "F32", [16], bytes(64))
+    path = write(tmp_path, wpool(plan, [other, *STORED]))
+
+    with pytest.raises(FormatError) as error:
+        container.read(path)
+
+    assert f"tensor 'w#k': technique {GOING_ROUND_NONE}: too odd" == refusal(
+        error, path
+    )
+
+
 def test_s14_cast(tmp_path: Path) -> None:
     """A tensor of another floating dtype than its pool's is converted, by the plan."""
     with container.read(write(tmp_path, with_two_dtypes())) as found:
@@ -120,7 +152,8 @@ def test_s17_without_checksums(tmp_path: Path) -> None:
     """A file without checksums is read with a warning and fails verification."""
     path = write(tmp_path, wpool(PLAN, STORED, {"wpool.sha256": None}))
 
-    with pytest.warns(UserWarning, match="the file holds no checksums"):
+    message = f"^{re.escape(str(path))}: the file holds no checksums$"
+    with pytest.warns(UserWarning, match=message):
         found = container.read(path)
 
     with found:
@@ -155,14 +188,25 @@ def test_s17_verify(tmp_path: Path, stored: list[Stored], problem: str) -> None:
 
 def test_h24_bools(tmp_path: Path) -> None:
     """BOOLs that are neither 0 nor 1 fail verification, though the checksum fits."""
-    kept = {"name": "b", "dtype": "BOOL", "shape": [3], "kept": True}
+    kept = {"name": "b", "dtype": "BOOL", "shape": [4], "kept": True}
     plan = plan_with(tensors__1=kept)
-    path = write(tmp_path, wpool(plan, [POOL, ("b", "BOOL", [3], b"\0\2\3")]))
+    path = write(tmp_path, wpool(plan, [POOL, ("b", "BOOL", [4], b"\0\2\3\1")]))
 
     with container.read(path) as found:
         assert ["tensor 'b': 2 BOOLs are neither 0 nor 1"] == container.verify(found)
         with pytest.raises(FormatError, match="element 1 is the BOOL 2"):
             found.read_range(found.entries["b"], 0, 3)
+
+
+def test_s17_large_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor is read chunk after chunk, and all of them count."""
+    monkeypatch.setattr(conformance, "_CHUNK", 5)
+    kept = {"name": "b", "dtype": "BOOL", "shape": [12], "kept": True}
+    values = b"\1\2\0\0\1\0\3\0\0\0\1\4"
+    blob = wpool(plan_with(tensors__1=kept), [POOL, ("b", "BOOL", [12], values)])
+
+    with container.read(write(tmp_path, blob)) as found:
+        assert ["tensor 'b': 3 BOOLs are neither 0 nor 1"] == container.verify(found)
 
 
 def test_s18_nothing_at_all(tmp_path: Path) -> None:

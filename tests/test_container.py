@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import mmap
+import os
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from tests.crafting import PLAN, STORED, plan_with, refusal, wpool
 from tests.pool_files import pool_files
 from wpack import container, strict_json
 from wpack.container import Source
-from wpack.errors import FormatError, PlanError, UsageError
+from wpack.errors import FormatError, PlanError, StorageError, UsageError
 from wpack.plan import Plan, alignment_of
 from wpack.plan_reader import read_plan
 from wpack.pool import working_blocks
@@ -92,11 +95,13 @@ def test_alignment(tmp_path: Path, mebibytes: int) -> None:
     values = {"main": np.zeros(backing, "<f4"), "side": np.zeros(16, "<f4")}
     zeros = {**ZEROS, **{f"pool/{name}": value for name, value in values.items()}}
     write(tmp_path / "x.wpool", plan, zeros)
+    blob = (tmp_path / "x.wpool").read_bytes()
 
     assert {0: 64, 1: 4096, 16: 65536}[mebibytes] == alignment
     with container.read(tmp_path / "x.wpool") as found:
         assert 0 == found.header.data_byte % alignment
         assert 0 == found.at_byte(found.pool_entry("side")) % alignment
+        assert len(blob) - 64 - 8 == found.at_byte(found.pool_entry("side"))
         pad = found.entries["__pad__.0"]
         assert (4 * backing, -4 * backing % alignment) == (pad.begin_byte, pad.nbytes)
         assert ["pool/main", "__pad__.0", "pool/side", "b"] == list(found.entries)
@@ -172,9 +177,12 @@ def test_what_the_reader_would_refuse_is_not_written(tmp_path: Path) -> None:
     """A file is read back before it gets its name."""
     plan = dataclasses.replace(plan_of(), alignment=128)
 
-    with pytest.raises(FormatError, match="alignment must be one of"):
+    with pytest.raises(FormatError) as error:
         write(tmp_path / "x.wpool", plan, ZEROS)
 
+    assert "plan: alignment must be one of (64, 4096, 65536)" == refusal(
+        error, tmp_path / "x.wpool"
+    )
     assert [] == list(tmp_path.iterdir())
 
 
@@ -224,10 +232,74 @@ def test_descriptor_is_owned(tmp_path: Path) -> None:
     path.unlink()
 
     assert [0, 0] == found.read_range(found.entries["b"], 0, 2).tolist()
+    assert found.path.startswith("descriptor ")
     found.close()
     found.close()
-    with pytest.raises(ValueError, match="has been closed"):
+    with pytest.raises(ValueError, match=f"^{found.path} has been closed$"):
         found.fileno()
+
+
+def test_descriptor_0(tmp_path: Path) -> None:
+    """A process without stdin gets 0 for its first file: it is read, and closed."""
+    path = tmp_path / "x.wpool"
+    path.write_bytes(wpool(PLAN, STORED))
+    stdin = os.dup(0)
+    os.close(0)
+    try:
+        with container.read(path) as found:
+            assert 0 == found.fileno()
+            assert str(path) == found.path
+            assert [0, 0] == found.read_range(found.entries["b"], 0, 2).tolist()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+    finally:
+        os.dup2(stdin, 0)
+        os.close(stdin)
+
+
+def test_what_a_file_was_made_from(tmp_path: Path) -> None:
+    """The spec's text and the checkpoint's digest are read back as they were given."""
+    plan, source = plan_of(), Source("ab" * 32, 99)
+    stored = [(e.name, [ZEROS[e.name]]) for e in container.arrange(plan).stored]
+    container.write(tmp_path / "x.wpool", plan, "version: 1 # é\n", source, stored)
+
+    with container.read(tmp_path / "x.wpool") as found:
+        assert "version: 1 # é\n" == found.spec_text
+        assert source == found.source
+
+
+def test_files_that_do_not_say_what_they_were_made_from(tmp_path: Path) -> None:
+    """They are read; the source is refused when it is asked for."""
+    path = tmp_path / "x.wpool"
+    path.write_bytes(wpool(PLAN, STORED))
+    with container.read(path) as found:
+        assert "" == found.spec_text
+        with pytest.raises(FormatError) as error:
+            _ = found.source
+
+    assert f"{path}: wpool.source: not JSON: Expecting value at character 0" == str(
+        error.value
+    )
+
+
+def test_h17_cut_while_it_is_open(tmp_path: Path) -> None:
+    """What a file has lost since it was opened is missed by its name."""
+    path = tmp_path / "x.wpool"
+    path.write_bytes(wpool(PLAN, STORED))
+    size = path.stat().st_size
+    with container.read(path) as found:
+        os.truncate(path, size - 1)
+        for read in (
+            lambda: found.read_range(found.entries["b"], 0, 2),
+            lambda: container.verify(found),
+        ):
+            with pytest.raises(FormatError) as error:
+                read()
+
+            assert (
+                f"truncated: needs {size} bytes, has {size - 1}. Download or copy it"
+                " again" == refusal(error, path)
+            )
 
 
 def test_source_has_no_name(tmp_path: Path) -> None:
@@ -242,3 +314,75 @@ def test_source_has_no_name(tmp_path: Path) -> None:
         blobs.append(path.read_bytes())
 
     assert blobs[0] == blobs[1]
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_a_disk_that_fails_at_any_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """What the system refuses while a file is opened is told with the file's name."""
+    path = tmp_path / "x.wpool"
+    path.write_bytes(wpool(PLAN, STORED))
+    reads, read = count(), os.preadv
+
+    def failing(fd: int, buffers: list[memoryview], at_byte: int) -> int:
+        if next(reads) == at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(fd, buffers, at_byte)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "preadv", failing)
+        with pytest.raises(StorageError) as error:
+            container.read(path)
+
+    begin = (0, 8, 0)[at]
+    assert f"cannot be read at byte {begin}: Input/output error" == refusal(error, path)
+    assert at + 1 == next(reads)
+
+
+def bomb(path: Path, numel: int) -> Path:
+    """A small file that claims this many F32 weights."""
+    part = {"pool": "main", "start": 0, "length": numel, "numel": numel}
+    tensor = {"name": "w", "dtype": "F32", "shape": [numel], "parts": [part]}
+    path.write_bytes(wpool(plan_with(tensors=[tensor]), STORED[:1]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit"),
+    [({"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 10}, 40_000), (None, 64 << 30)],
+)
+def test_s09_the_limit_follows_the_memory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    memory: dict[str, int] | None,
+    limit: int,
+) -> None:
+    """Four times the machine's, or as if it had 16 GiB where it does not tell."""
+    fits = bomb(tmp_path / "fits.wpool", limit // 4)
+    too_large = bomb(tmp_path / "too large.wpool", limit // 4 + 1)
+    with monkeypatch.context() as machine:
+        if memory is None:
+            machine.delattr(os, "sysconf")
+        else:
+            machine.setattr(os, "sysconf", memory.__getitem__)
+        container.read(fits).close()
+        with pytest.raises(FormatError, match=f"the limit is {limit}[.]"):
+            container.read(too_large)
+
+
+def test_h05_the_largest_header_can_be_chosen(tmp_path: Path) -> None:
+    """A refusal of the header names the file; a limit that it just meets does not."""
+    path = tmp_path / "x.wpool"
+    path.write_bytes(wpool(PLAN, STORED))
+    with container.read(path) as found:
+        length = found.header.data_byte - 8
+    container.read(path, max_header=length).close()
+
+    with pytest.raises(FormatError) as error:
+        container.read(path, max_header=length - 1)
+
+    assert (
+        f"its header is {length} bytes; the limit is {length - 1}. If you trust the"
+        f" file, give --max-header {length}" == refusal(error, path)
+    )

@@ -280,3 +280,19 @@ def test_w05_made_folders_are_flushed(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as error:
         durable.make_folder(tmp_path / "file" / "a")
     assert "cannot be made: Not a directory" == refusal(error, tmp_path / "file" / "a")
+
+
+def test_outputs_are_refused_early(target: Path) -> None:
+    """What could not be written after hours of work is refused before."""
+    cases = {
+        (target.parent, True): "is a folder, not a file",
+        (target, False): "exists. Pass --force to replace it",
+        (target / "no" / "x", True): "its folder does not exist",
+    }
+    for (path, force), message in cases.items():
+        with pytest.raises(UsageError) as error:
+            durable.refuse_existing(path, force)
+
+        assert message == refusal(error, path)
+    durable.refuse_existing(target, True)
+    durable.refuse_existing(target.with_name("new"), False)

@@ -180,3 +180,29 @@ def test_w12_folder_that_cannot_be_flushed(target: Path) -> None:
         " old file back" == str(warned[0].message)
     )
     assert_only(target, NEW)
+
+
+def test_a_write_that_writes_nothing(target: Path) -> None:
+    """It is an error: tried again, it might write nothing for ever."""
+
+    class Stuck(FaultyOs):
+        def pwrite(self, fd: int, data: memoryview, at_byte: int) -> int:
+            return 0
+
+    with pytest.raises(StorageError) as error:
+        replace(target, Stuck())
+
+    assert "writing failed: nothing written" == refusal(error, target)
+    assert_only(target, OLD)
+
+
+def test_where_folders_cannot_be_opened(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows gives folders no descriptor: the file is renamed, and that is all."""
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    system = FaultyOs()
+    replace(target, system)
+
+    assert CALLS[:RENAMED] == system.calls
+    assert_only(target, NEW)

@@ -121,6 +121,14 @@ def test_h20_rank_32_and_h21_sizes_of_zero(tmp_path: Path) -> None:
     assert [0, 1, 0, 1, 0] == [e.numel for e in found.entries]
 
 
+def test_h19_the_largest_shape_without_elements(tmp_path: Path) -> None:
+    """A size of zero makes room for no more than the other sizes could hold."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(safetensors([("w", "F32", [0, 2**62], b"")]))
+
+    assert (0, 2**62) == parse(path).entries[0].shape
+
+
 def test_h21_order_in_the_header_does_not_matter(tmp_path: Path) -> None:
     """Tensors are put in the order of their places, empty ones before what follows."""
     entries = {
@@ -189,6 +197,15 @@ def test_header_too_large_to_write() -> None:
         "the header would take 100000032 bytes; safetensors allows 100000000. Use fewer"
         " tensors or fewer slices" == str(error.value)
     )
+
+
+def test_the_largest_header_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit counts what follows the length, and may be met."""
+    monkeypatch.setattr(header, "FORMAT_LIMIT", 24)
+
+    assert 32 == len(header.build_header({}, [], 32))
+    with pytest.raises(FormatError, match="would take 32 bytes"):
+        header.build_header({}, [], 40)
 
 
 _names = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)

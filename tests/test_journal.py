@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -112,3 +113,26 @@ def test_a_line_that_a_kill_cut_short_is_taken_back(tmp_path: Path) -> None:
         Journal(path).close()
 
         assert kept == path.read_bytes()
+
+
+@pytest.mark.parametrize("missing", ["from the filesystem", "from Python"])
+def test_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Where there are no locks, a log is written as any other, by any number."""
+    if missing == "from Python":
+        monkeypatch.setattr(journal, "fcntl", None)
+    else:
+
+        def refuse(fd: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    first, second = (Journal(tmp_path / "log.jsonl") for _ in range(2))
+    for number, log in enumerate((first, second, first)):
+        log.write({"number": number})
+    first.close()
+    second.close()
+
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [0, 1, 2] == [json.loads(line)["number"] for line in lines]

@@ -260,6 +260,22 @@ def test_refused_backends_fall_to_the_next(
 
 
 @needs_maps
+def test_without_files_in_memory(
+    everything: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old C library has no ``memfd_create``: that backend falls to the next."""
+    monkeypatch.delattr(os, "memfd_create")
+    with pytest.warns(RuntimeWarning) as warned:
+        memory = ring.load(everything, backend="memfd")
+
+    assert "copy" == memory.residence.backend
+    assert [
+        f"{everything.path}: backend memfd does not work here (Function not"
+        " implemented); using copy"
+    ] == [str(w.message) for w in warned]
+
+
+@needs_maps
 def test_remote_files_are_not_mapped(
     everything: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,18 @@ def flip(path: Path) -> None:
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
+def put_a_folder(path: Path) -> None:
+    """A folder stands in its place, and has its size."""
+    nbytes = path.stat().st_size
+    path.unlink()
+    path.mkdir()
+    manifest = path.with_name("MANIFEST.json")
+    found = json.loads(manifest.read_text())
+    assert nbytes == found["files"][path.name]["nbytes"]
+    found["files"][path.name]["nbytes"] = path.stat().st_size
+    manifest.write_text(json.dumps(found))
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "expected"),
     [
@@ -106,6 +118,7 @@ def flip(path: Path) -> None:
             "best.safetensors is damaged: its SHA-256 is another",
         ),
         ("state.json", flip, "state.json is damaged: its SHA-256 is another"),
+        ("state.json", put_a_folder, "state.json: Is a directory"),
     ],
 )
 def test_t04_faults(

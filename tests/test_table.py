@@ -94,14 +94,54 @@ def test_a_slice_that_ends_at_the_end_does_not_wrap() -> None:
     assert table.extent == 6
 
 
+def test_a_pool_is_as_long_as_it_is() -> None:
+    """Values that no slice reads count, and are read no times."""
+    table = SliceTable(6, (whole("a", 2).reading(1, 2),))
+
+    assert 6 == table.extent
+    assert (Run(0, 1, 0), Run(1, 2, 1), Run(3, 3, 0)) == table.reuse()
+    assert (Run(0, 6, 0),) == SliceTable(6, ()).reuse()
+
+
 def test_block_shape_keeps_rows() -> None:
     """Whole rows keep the trailing dimensions; other cuts are flat."""
     assert block_shape((6, 2, 3), 36) == (6, 2, 3)
     assert block_shape((6, 2, 3), 12) == (2, 2, 3)
     assert block_shape((6, 2, 3), 7) == (7,)
+    assert np.zeros(12).reshape(block_shape((6, 2, 3), 12)).shape == (2, 2, 3)
+
+
+def test_block_shape_without_rows() -> None:
+    """Scalars, and tensors whose rows are empty, have no rows to count."""
+    assert block_shape((), 1) == ()
+    assert block_shape((3, 0), 0) == (3, 0)
+    assert block_shape((3, 0), 2) == (2,)
+    assert block_shape((8,), 3) == (3,)
+
+
+def test_cut_blocks() -> None:
+    """A cut of a part stands where it stood, with the part's name."""
+    part = Block("w", (4, 3), 12, 12, "k")
+
+    assert Block("w", (2, 3), 15, 6, "k") == part.cut((8, 3), 3, 6)
+    assert Block("w", (8, 3), 12, 24, "k") == part.cut((8, 3), 0, 24)
+
+
+def test_working_weights_before_a_slice() -> None:
+    """They are counted through the table, tensor by tensor and part by part."""
+    blocks = (
+        Block("a", (4,), 0, 4, "q"),
+        Block("b", (9,), 0, 9, ""),
+        Block("a", (3,), 4, 3, "k"),
+    )
+    table = SliceTable(5, tuple(block.reading(2, 3) for block in blocks))
+
+    assert [0, 4, 13] == [table.made_before(piece) for piece in table.slices]
+    assert 16 == table.working
 
 
 def test_labels() -> None:
     """A part is named tensor#part."""
     assert whole("w", 4).label == "w"
     assert Block("w", (2, 2), 4, 4, "k").label == "w#k"
+    assert Block("w", (2, 2), 4, 4, "k").reading(0, 4).label == "w#k"

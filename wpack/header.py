@@ -221,33 +221,31 @@ def _placed_entry(name: str, fields: Any) -> Entry:
     if problem := name_problem(name):
         raise FormatError(problem)
     try:
-        return _entry(name, fields, "")
+        return _entry(name, fields)
     except FormatError as error:
         place = f"tensor {shown(name)}"
         raise FormatError(error.what, where=place, hint=error.hint) from None
 
 
-def _entry(name: str, fields: Any, where: str) -> Entry:
+def _entry(name: str, fields: Any) -> Entry:
+    where = ""
     untrusted.keys_of(fields, where, _ENTRY_KEYS)
     dtype = untrusted.dtype_of(fields["dtype"], where)
     shape = untrusted.shape_of(fields["shape"], where)
     if 0 in shape and math.prod(size or 1 for size in shape) >= untrusted.MAX_INT:
-        raise FormatError(f"shape {list(shape)} is too large", where=where)
+        raise FormatError(f"shape {list(shape)} is too large")
     offsets = untrusted.items(fields["data_offsets"], where, "data_offsets")
     if len(offsets) != 2:
-        raise FormatError(
-            f"data_offsets must be two numbers, got {len(offsets)}", where=where
-        )
+        raise FormatError(f"data_offsets must be two numbers, got {len(offsets)}")
     begin = untrusted.integer(offsets[0], where, "data_offsets")
     end = untrusted.integer(offsets[1], where, "data_offsets")
     if begin > end:
-        raise FormatError(f"begins at byte {begin} but ends at {end}", where=where)
+        raise FormatError(f"begins at byte {begin} but ends at {end}")
     needed = math.prod(shape) * dtype.itemsize
     if needed != end - begin:
         raise FormatError(
             f"{dtype.code} of shape {list(shape)} takes {needed} bytes, but its"
-            f" data_offsets span {end - begin}",
-            where=where,
+            f" data_offsets span {end - begin}"
         )
     return Entry(name, dtype, shape, begin, end)
 

@@ -16,7 +16,8 @@ from .errors import StorageError, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows refuses to rename a folder that another process uses
+except ImportError:  # pragma: no cover - Windows
+    # It refuses to rename a folder that another process uses.
     fcntl = None  # type: ignore[assignment]
 
 #: More bytes than any line of a log has.

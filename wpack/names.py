@@ -30,6 +30,21 @@ def shown(name: str) -> str:
     return repr(name if len(name) <= 64 else f"{name[:61]}...")
 
 
+def printable(text: object) -> str:
+    """``text`` with everything that a terminal would act on written as an escape.
+
+    Control characters, ANSI sequences, line ends, marks that turn the direction of
+    writing and lone surrogates become ``\\n``, ``\\x1b``, ``\\u202e``, ``\\udc80``.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
 def encodable(text: str) -> bool:
     """Whether UTF-8 can write it: a lone surrogate, legal in JSON, it cannot."""
     if text.isascii():

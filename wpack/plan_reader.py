@@ -102,7 +102,7 @@ class _Reader:
         name = untrusted.text(fields.get("name"), where, "name")
         kind = _KIND_OF.get(frozenset(fields))
         if kind is None:
-            raise self._odd_keys(fields, where)
+            self._refuse_keys(fields, where)
         dtype = untrusted.dtype_of(fields["dtype"], where)
         shape = untrusted.shape_of(fields["shape"], where)
         if kind == "alias":
@@ -117,16 +117,12 @@ class _Reader:
             raise FormatError(f"{dtype} cannot come from a pool", where=where)
         return TensorPlan(info, self._pieces(fields["parts"], info, where))
 
-    def _odd_keys(self, fields: Mapping[str, Any], where: str) -> FormatError:
-        """What is wrong with the keys of a tensor."""
+    def _refuse_keys(self, fields: Mapping[str, Any], where: str) -> None:
+        """Say what is wrong with keys that are no tensor's."""
         kinds = [kind for kind in ("kept", "alias", "parts") if kind in fields]
         if len(kinds) != 1:
-            return FormatError("must have one of kept, alias, parts", where=where)
-        try:
-            untrusted.keys_of(fields, where, _TENSOR_KEYS | set(kinds))
-        except FormatError as error:
-            return error
-        raise AssertionError("these keys are a tensor's")
+            raise FormatError("must have one of kept, alias, parts", where=where)
+        untrusted.keys_of(fields, where, _TENSOR_KEYS | set(kinds))
 
     def _pieces(
         self, document: Any, info: TensorInfo, where: str

@@ -151,9 +151,8 @@ class SliceTable:
         ``O(slices · log slices)`` whatever the pool's size."""
         steps: dict[int, int] = {0: 0, self.backing: 0}
         for piece in self.slices:
-            laps, rest = divmod(piece.length, self.backing) if self.backing else (0, 0)
+            laps, rest = divmod(piece.length, self.backing)
             steps[0] += laps
-            steps[self.backing] -= laps
             straight = min(rest, self.backing - piece.start)
             for begin, length in ((piece.start, straight), (0, rest - straight)):
                 if length:

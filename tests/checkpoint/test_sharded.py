@@ -53,6 +53,14 @@ def refused(path: Path) -> WpackError:
     return caught.value
 
 
+def test_the_number_of_shards_is_limited(folder: Path) -> None:
+    """A shard too many is refused before any is looked for."""
+    files = {f"t{i}": f"{i}.safetensors" for i in range(index.MAX_SHARDS + 1)}
+    path = indexed(folder, files)
+
+    assert f"{path}: names 16385 shards; the limit is 16384" == str(refused(path))
+
+
 @pytest.mark.parametrize("named", ["", NAME])
 def test_the_folder_and_the_index_stand_for_the_shards(
     folder: Path, named: str

@@ -33,11 +33,14 @@ def test_storages_are_no_pickles(
     assert {"w": ((2000,), [1.0] * 2000)} == everything(path)
 
 
-def test_what_is_no_pickle_is_left_to_torch(tmp_path: Path) -> None:
-    """It has the words for it."""
+def test_unknown_instructions_are_refused(tmp_path: Path) -> None:
+    """What wpack cannot follow, torch does not get to see."""
     path = legacy(tmp_path / "m.pt", {"w": torch.ones(1)})
     data = path.read_bytes()
     at = data.index(b"}q")
     path.write_bytes(data[:at] + b"\xff" + data[at:])
 
-    assert refused(path).startswith("cannot be loaded by torch: ")
+    assert (
+        "its pickle has the instruction 0xff, which torch.save does not write."
+        f" {RECIPE}"
+    ) == refused(path)

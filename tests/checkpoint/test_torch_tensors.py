@@ -128,6 +128,15 @@ def test_c08_lazily_conjugated_and_negated_views_are_resolved(tmp_path: Path) ->
         } == everything(save(tmp_path / f"{i}.pt", tree))
 
 
+def test_c08_one_element_of_a_column(tmp_path: Path) -> None:
+    """It has the column's stride, and counts as contiguous all the same."""
+    one = torch.arange(6.0).reshape(3, 2)[1:2, 1]
+    path = save(tmp_path / "m.pt", {"w": one, "b": one.expand(1).half()})
+
+    assert (2,) == one.stride()
+    assert {"w": ((1,), [3.0]), "b": ((1,), [3.0])} == everything(path)
+
+
 @pytest.mark.parametrize("dtype", BY_NAME.values(), ids=str)
 def test_c09_every_dtype_passes_bit_by_bit(tmp_path: Path, dtype: DType) -> None:
     """In blocks, too."""

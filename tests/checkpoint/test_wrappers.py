@@ -162,6 +162,15 @@ def test_c11_entries_that_are_no_tensors_are_left_out_and_listed() -> None:
     ) == found(tree).notes
 
 
+def test_c11_keys_that_hold_others_are_not_written_out() -> None:
+    """A tensor's elements would take lines."""
+    tree = {"w": ONE, (1, "a"): 2, frozenset("b"): 3, b"\x1b": 4}
+
+    assert (r"left out a tuple (int), a frozenset (int), b'\x1b' (int)",) == found(
+        tree
+    ).notes
+
+
 def test_a_dictionary_that_holds_itself_ends() -> None:
     """Pickles can make circles; the search has a bottom."""
     circle: dict[str, Any] = {"x": ONE}

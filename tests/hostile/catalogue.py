@@ -11,6 +11,7 @@ from types import ModuleType
 
 from tests import bad_headers, bad_plans
 from tests.hostile import (
+    bombs,
     claims,
     headers,
     inputs,
@@ -27,7 +28,7 @@ from tests.hostile.case import Case, Maker, header_case, pool_case
 _NAME = re.compile(r"[a-z]\d\d_")
 _FILES: tuple[ModuleType, ...] = (
     *(headers, inputs, plans, techniques, payloads, pickles, shards, specs, claims),
-    tasks,
+    *(tasks, bombs),
 )
 #: Rows of the tables that are something else by their content, or to other commands.
 _OTHERWISE = {

@@ -88,6 +88,13 @@ def y02_ratio_of_the_command_line(folder: Path) -> Case:
     return Case("nan", says, ("ratio",), status=2)
 
 
+def y02_optimizer_named_by_a_mapping(folder: Path) -> Case:
+    says = (
+        "4:30: finetune.optimizer.name: unknown optimizer a mapping (known: adamw, sgd)"
+    )
+    return _after(folder, "finetune: {optimizer: {name: {lr: 1}}}\n", says)
+
+
 def y03_word_for_a_number(folder: Path) -> Case:
     says = "3:33: pools.p.ratio: should be a number, not 'on'"
     return pool_spec_case(folder, "tensors: [weight], ratio: on", says)

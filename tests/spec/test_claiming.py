@@ -113,6 +113,14 @@ def test_an_alias_is_claimed_by_its_tensor_only() -> None:
     ] == problems(pool("head.weight"))
 
 
+def test_an_alias_is_cut_by_its_tensor_only() -> None:
+    """A split pattern that meets both cuts the memory once."""
+    found = resolve("split: {'*e*d.weight': [q, k]}\n" + pool("'*'"))
+
+    assert ["embed.weight#q", "embed.weight#k"] == labels(found.pools["p"])[:2]
+    assert [""] == [block.part for block in found.parts["head.weight"]]
+
+
 def test_other_dtypes_are_left_with_a_note() -> None:
     """A glob that sweeps in integers is no mistake; their full name is."""
     infos = [*vit(), info("cache.0", 2, 2, dtype="float8_e4m3fn")]

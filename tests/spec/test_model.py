@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
 from tests.spec.spec_texts import LEAST, mistakes, with_pool
-from wpack.spec import FinetuneSpec, Spec, parse
+from wpack.spec import FinetuneSpec, SGDSpec, Spec, parse
+from wpack.spec.pools import pool_model
+from wpack.spec.problems import shown
 
 
 def test_the_defaults() -> None:
@@ -198,3 +201,27 @@ def test_problems_found_later_have_a_place() -> None:
     )
     made = Spec.model_validate(spec.model_dump())
     assert "<spec>: pools.main: x" == str(made.problem(("pools", "main"), "x"))
+
+
+def test_specs_can_be_made_in_python() -> None:
+    """Of models as well as of mappings; what they hold is checked alike."""
+    pool = pool_model("global")(technique="global", tensors=("*",), ratio=2.0)
+    optimizer = SGDSpec(name="sgd", lr=0.1)
+    made = Spec(
+        version=1,
+        pools={"main": pool},
+        finetune=FinetuneSpec(optimizer=optimizer),
+    )
+
+    assert made == parse(LEAST + "finetune: {optimizer: {name: sgd, lr: 0.1}}")
+    assert made == parse(made.text)
+
+
+@pytest.mark.parametrize("key", ["k" * 81, "a\u202eb"])
+def test_keys_that_spoil_a_message_are_shortened_or_escaped(key: str) -> None:
+    """A key of a stranger's is one word of a line."""
+    (problem,) = mistakes(LEAST + f"{json.dumps(key, ensure_ascii=False)}: 1\n")
+    place = problem.removeprefix("s:3:1: ")
+
+    assert place.isprintable()
+    assert place.startswith(f"{shown(key)}: unknown key {shown(key)}")

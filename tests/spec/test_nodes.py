@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wpack.spec import nodes
 from wpack.spec.nodes import MAX_BYTES, MAX_DEPTH, Node, compose
 
 
@@ -89,6 +91,12 @@ def test_keys_are_text_whatever_they_look_like() -> None:
             id="control-in-tag",
         ),
         pytest.param(
+            "*k : 1",
+            "s:1:1: aliases (*k) are not supported; put a pattern that begins with * in"
+            " quotes",
+            id="alias-key",
+        ),
+        pytest.param(
             "? [a]\n: b",
             "s:1:3: a key must be text, not a list or a mapping",
             id="list-key",
@@ -140,6 +148,28 @@ def test_syntax_errors_have_a_place() -> None:
     (problem,) = problems_of("a: 1\nb: c: d\n")
 
     assert problem.startswith("s:2:5: not valid YAML: mapping values are not allowed")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (r'a: ["b", "\ud800"]', "s:1:10"),
+        (r'a: {"\uDFFF": 1}', "s:1:5"),
+        (r'a: "\U00110000"', "s:1:1"),
+    ],
+)
+def test_escapes_that_are_no_characters(
+    monkeypatch: pytest.MonkeyPatch, text: str, place: str
+) -> None:
+    """PyYAML passes them on where it has no libyaml, which refuses them."""
+    problem = "not valid YAML: found invalid Unicode character escape code"
+    (with_libyaml,) = problems_of(text)
+    monkeypatch.setattr(nodes, "_LOADER", yaml.SafeLoader)
+    (without,) = problems_of(text)
+
+    assert with_libyaml.partition(": ")[2].startswith(problem)
+    assert without.partition(": ")[0] == place
+    assert without.partition(": ")[2].startswith(problem)
 
 
 def test_problems_before_a_syntax_error_are_told_too() -> None:

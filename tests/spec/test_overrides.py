@@ -65,6 +65,12 @@ def test_overrides_apply_in_order() -> None:
             " no place x",
         ),
         (
+            'version."\x1b[2J\u2028"=1',
+            r"""--set 'version."\x1b[2J\u2028"=1': version is a single value, it has"""
+            r" no key '\x1b[2J\u2028'",
+        ),
+        ("pools.\udcff.ratio=2", r"--set 'pools.\udcff.ratio=2': is not valid Unicode"),
+        (
             "keep=[a, &x b]",
             "--set keep=[a, &x b]: keep.1: anchors (&x) are not supported",
         ),

@@ -132,6 +132,10 @@ _WARMUP = (
             "30: finetune.optimizer.name: unknown optimizer 'sdg', did you mean 'sgd'?",
         ),
         (
+            "optimizer: {name: {lr: 1}}",
+            "30: finetune.optimizer.name: unknown optimizer a mapping (known: adamw,",
+        ),
+        (
             "optimizer: {name: lion}",
             "30: finetune.optimizer.name: unknown optimizer 'lion' (known: adamw, sgd)",
         ),

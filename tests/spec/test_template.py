@@ -130,6 +130,17 @@ def test_dtypes_of_one_role_are_pooled_apart() -> None:
     }
 
 
+def test_what_is_kept_is_listed_to_a_point() -> None:
+    """The largest model's sizes have a unit, and its list an end."""
+    infos = [info(f"h.{i}.w", 1 << 15, 1 << 15) for i in range(2)]
+    kept = [info(f"{letter}.x", 2, 3) for letter in "abcdefgijklmnopqrstuvw"]
+    text = starter([*infos, *kept], "x")
+
+    assert "# 2,147,483,780 weights in 24 tensors, 8.59 GB.\n" in text
+    assert '#   "u.x": 6 weights\n#   … and 2 more\n' in text
+    assert "v.x" not in text
+
+
 def test_a_model_without_blocks_is_one_pool() -> None:
     """Where no role is repeated, all matrices share."""
     infos = [info("fc1.weight", 8, 8), info("fc2.weight", 8, 8), info("fc1.bias", 8)]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from ..errors import CheckpointError
 from ..inputs import AGAIN
+from . import torch_pickle
 from .handle import Handle
 from .wrappers import RECIPE
 
@@ -35,7 +36,8 @@ def check_directory(handle: Handle) -> None:
 
     Raises:
         CheckpointError: It is no torch checkpoint, or damaged, or its entries claim
-            more than the file holds.
+            more than the file holds, or its pickle is one that
+            :func:`wpack.checkpoint.torch_pickle.follow` refuses.
     """
     with _archive(handle) as archive:
         entries = archive.infolist()
@@ -56,7 +58,7 @@ def check_directory(handle: Handle) -> None:
                 where=handle.where,
                 hint=AGAIN,
             )
-        archive.read(pickle)
+        torch_pickle.follow(archive.read(pickle), handle.where, handle.nbytes)
 
 
 def check_sums(handle: Handle) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..inputs import AGAIN
-from ..names import shown
+from ..names import printable, shown
 from . import torch_archive, torch_legacy, wrappers
 from .handle import Handle
 from .opened import StoredFile
-from .torch_tensors import describe
+from .torch_tensors import describe, plain
 from .wrappers import RECIPE as RECIPE
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class TorchFile(StoredFile):
             torch_legacy.check_pickles(handle)
         found = wrappers.find(self._load(), key, handle.where, _is_tensor)
         self._keys = found.keys
-        self._tensors: dict[str, torch.Tensor] | None = found.tensors
+        self._tensors: Mapping[str, torch.Tensor] | None = found.tensors
         self._row: tuple[str, torch.Tensor] | None = None
         self._mapped_bytes = 0
         self._sound = not zipped
@@ -98,8 +98,10 @@ class TorchFile(StoredFile):
         if self._row is not None and self._row[0] == name:
             return self._row[1]
         self._row = None
-        tensor = self._loaded()[name].detach()
-        row = tensor.resolve_conj().resolve_neg().contiguous().reshape(-1)
+        tensor = plain(self._loaded()[name])
+        # A single element may have any stride, also where it counts as contiguous.
+        dense = tensor.resolve_conj().resolve_neg().contiguous()
+        row = dense.as_strided((dense.numel(),), (1,))
         if row.data_ptr() != tensor.data_ptr():
             self._row = (name, row)
             self._count(row.nbytes)
@@ -145,13 +147,13 @@ class TorchFile(StoredFile):
     def _refusal(self, error: Exception) -> CheckpointError:
         text = str(error)
         if blocked := _BLOCKED.search(text):
-            name = blocked[1][:120]
+            name = printable(blocked[1][:120])
             what = f"needs the Python object {name}, which is not run"
             return CheckpointError(what, where=self.handle.where, hint=RECIPE)
         # The last line that torch did not add itself.
         lines = [line for line in text.splitlines() if line and "Check the" not in line]
         kind = type(error).__name__
-        reason = f"{kind}: {lines[-1][:160]}" if lines else kind
+        reason = f"{kind}: {printable(lines[-1][:160])}" if lines else kind
         what = f"cannot be loaded by torch: {reason}"
         return CheckpointError(what, where=self.handle.where, hint=AGAIN)
 

@@ -6,11 +6,9 @@ pickle is but its own end.
 
 from __future__ import annotations
 
-import pickletools
-from io import BytesIO
-
 from ..errors import CheckpointError
 from ..inputs import read_bytes
+from . import torch_pickle
 from .handle import Handle
 from .torch_archive import MAX_PICKLE
 from .wrappers import RECIPE
@@ -20,24 +18,19 @@ _PICKLES = 5
 
 
 def check_pickles(handle: Handle) -> None:
-    """Look for the end of the last pickle, by its instructions alone.
+    """Follow the pickles on paper, to the end of the last one.
 
     Raises:
-        CheckpointError: It is not within what is read of a pickle.
+        CheckpointError: It is not within what is read of a pickle, or they are what
+            :func:`wpack.checkpoint.torch_pickle.follow` refuses.
     """
     most = min(handle.nbytes, MAX_PICKLE)
-    pickles = BytesIO(read_bytes(handle.fd, 0, most, handle.where))
-    try:
-        for _ in range(_PICKLES):
-            for _ in pickletools.genops(pickles):
-                pass
-    except Exception as error:
-        # Instructions that nobody knows, text that is none: torch's own words for them
-        # are as good.  So they are for a file that is cut.
-        if most == handle.nbytes or pickles.tell() < most:
-            return
-        raise CheckpointError(
-            f"its pickles do not end within {MAX_PICKLE} bytes",
-            where=handle.where,
-            hint=RECIPE,
-        ) from error
+    begin = read_bytes(handle.fd, 0, most, handle.where)
+    if not torch_pickle.follow(begin, handle.where, handle.nbytes, _PICKLES):
+        # A file that is cut, or takes what is not there: torch has the words for it.
+        if most < handle.nbytes:
+            raise CheckpointError(
+                f"its pickles do not end within {MAX_PICKLE} bytes",
+                where=handle.where,
+                hint=RECIPE,
+            )

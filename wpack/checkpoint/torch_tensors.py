@@ -11,12 +11,10 @@ from ..names import shown
 from ..tensors import BY_NAME, TensorInfo
 from ..untrusted import MAX_RANK
 from .handle import Handle
+from .torch_calls import FREE_CLAIM, MAX_CLAIM
 
 if TYPE_CHECKING:
     import torch
-
-#: Bytes that views may claim of any file, and times its size beyond that.
-_FREE_CLAIM, _MAX_CLAIM = 64 << 20, 4
 
 
 @dataclass
@@ -41,7 +39,8 @@ def describe(tensors: Mapping[str, torch.Tensor], handle: Handle) -> Described:
     found = Described()
     first: dict[object, str] = {}
     spans: list[tuple[int, int, str]] = []
-    for name, tensor in tensors.items():
+    for name, loaded in tensors.items():
+        tensor = plain(loaded)
         if problem := _problem(tensor):
             what, hint = problem
             raise CheckpointError(
@@ -58,6 +57,14 @@ def describe(tensors: Mapping[str, torch.Tensor], handle: Handle) -> Described:
     _check_claim(found.infos, handle)
     found.notes += _overlaps(spans)
     return found
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor over the same memory, without the attributes that a file may give one:
+    they can have the names of its methods."""
+    import torch
+
+    return torch.Tensor.detach(tensor)
 
 
 def _problem(tensor: torch.Tensor) -> tuple[str, str] | None:
@@ -127,7 +134,7 @@ def _overlaps(spans: list[tuple[int, int, str]]) -> list[str]:
 
 def _check_claim(infos: list[TensorInfo], handle: Handle) -> None:
     claimed = sum(info.nbytes for info in infos if info.alias_of is None)
-    if claimed > max(_FREE_CLAIM, _MAX_CLAIM * handle.nbytes):
+    if claimed > max(FREE_CLAIM, MAX_CLAIM * handle.nbytes):
         raise CheckpointError(
             f"its tensors claim {claimed} bytes of a file of {handle.nbytes}",
             where=handle.where,

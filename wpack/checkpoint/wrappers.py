@@ -172,7 +172,7 @@ class _Search:
                 left.append((key, value))
             elif not isinstance(key, str):
                 raise self._refuse(
-                    f"names a tensor {key!r:.40}; a name must be a string, not"
+                    f"names a tensor {_named(key)}; a name must be a string, not"
                     f" {_kind(key)}"
                 )
             elif problem := name_problem(key):
@@ -190,12 +190,19 @@ class _Search:
 def _listing(items: Sequence[tuple[Any, Any]]) -> str:
     """``'epoch' (int), 'args' (dict) and 3 more``."""
     listed = [
-        f"{shown(key) if isinstance(key, str) else repr(key)[:40]}"
-        f" ({type(value).__name__})"
-        for key, value in items[:_LISTED]
+        f"{_named(key)} ({type(value).__name__})" for key, value in items[:_LISTED]
     ]
     more = len(items) - len(listed)
     return ", ".join(listed) + (f" and {more} more" if more else "")
+
+
+def _named(key: Any) -> str:
+    """A key as a message may show it.  One that holds others, tensors perhaps, is told
+    by its kind alone: to write it out can take lines, or fail."""
+    if isinstance(key, str):
+        return shown(key)
+    is_plain = key is None or isinstance(key, int | float | bytes)
+    return f"{key!r:.40}" if is_plain else _kind(key)
 
 
 def _kind(value: Any) -> str:

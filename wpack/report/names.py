@@ -6,23 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
+from ..names import printable as printable
+
 _NUMBER = re.compile(r"(\d+)")
 _GAP = "..."
-
-
-def printable(text: object) -> str:
-    """``text`` with everything that a terminal would act on written as an escape.
-
-    Control characters, ANSI sequences, line ends, marks that turn the direction of
-    writing and lone surrogates become ``\\n``, ``\\x1b``, ``\\u202e``, ``\\udc80``.
-    """
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
-        for c in text
-    )
 
 
 def shorten(text: str, width: int) -> str:

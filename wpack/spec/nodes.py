@@ -31,6 +31,9 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile(
     "[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+#: Half a character: what UTF-8 cannot write.
+HALF = re.compile("[\ud800-\udfff]")
+_NO_CHARACTER = "found invalid Unicode character escape code"
 _TAB = re.compile(r"^ *\t", re.MULTILINE)
 
 
@@ -82,9 +85,13 @@ def compose(text: str, source: str, rank: int = 0) -> tuple[Node | None, list[Pr
         return None, [problem]
     composer = _Composer(source, rank)
     try:
-        root = composer.document(yaml.parse(text, Loader=_LOADER))
+        root = composer.document(_events(text))
     except yaml.MarkedYAMLError as error:
         composer.problems.append(_syntax_problem(error, text, composer))
+        root = None
+    except ValueError:  # Without libyaml, from an escape above all characters.
+        place = position("", 0, source, rank)
+        composer.problems.append(Problem(place, (), f"not valid YAML: {_NO_CHARACTER}"))
         root = None
     except _GivenUp:
         root = None
@@ -104,6 +111,17 @@ def _unreadable(text: str, source: str, rank: int) -> Problem | None:
         place = position(text, found.end() - 1, source, rank)
         return Problem(place, (), "a tab in the indentation; YAML takes spaces only")
     return None
+
+
+def _events(text: str) -> Iterator[Any]:
+    """The parser's events; an escape for half a character, which only libyaml refuses,
+    is no YAML."""
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.ScalarEvent) and HALF.search(event.value):
+            context = "while parsing a quoted scalar"
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(context, None, _NO_CHARACTER, mark)
+        yield event
 
 
 class _GivenUp(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .nodes import Node, compose
+from .nodes import HALF, Node, compose
 from .problems import Place, Problem, dotted
 
 # One key of a path and the sign that follows it.
@@ -28,6 +28,9 @@ def apply(root: Node, overrides: Sequence[str]) -> list[Problem]:
         shown = override if override.isprintable() else repr(override)
         place = Place(rank, 0, 0, f"--set {shown[:120]}")
         keys, text = _parse(override)
+        if HALF.search(override):
+            problems.append(Problem(place, (), "is not valid Unicode"))
+            continue
         if not keys:
             what = "should be key.path=value, such as finetune.epochs=5"
             problems.append(Problem(place, (), what))
@@ -83,7 +86,7 @@ def _child(node: Node, key: str) -> Node | None:
 
 
 def _no_place(node: Node, owner: Sequence[str], key: str) -> str:
-    name = dotted(tuple(owner)) or "the spec"
+    name, key = dotted(tuple(owner)) or "the spec", dotted((key,))
     if isinstance(node.value, list):
         return f"{name} is a list of {len(node.value)}, it has no place {key}"
     return f"{name} is a single value, it has no key {key}"

@@ -58,7 +58,8 @@ class _Optimizer(Section):
     @field_validator("name", mode="before", check_fields=False)
     @classmethod
     def _check_name(cls, name: Any) -> Any:
-        if name not in OPTIMIZERS:
+        # A list or a mapping is in no dict, and cannot be asked for.
+        if not isinstance(name, str) or name not in OPTIMIZERS:
             raise ValueError(unknown("optimizer", name, OPTIMIZERS))
         return name
 
