@@ -10,6 +10,10 @@ BIN := $(VENV)/bin
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1
 WORKERS := 2
 
+# Of fuzzing, for each target; and which targets, all unless some are named.
+SECONDS := 60
+TARGETS :=
+
 DEMO := build/demo
 ORIGINAL := samples/digits/vit.safetensors
 SPEC := samples/digits/vit.yaml
@@ -21,7 +25,7 @@ INFLATED := $(DEMO)/digits-vit.safetensors
 wpack = @printf '\n$$ wpack %s\n' "$(1)" && $(BIN)/wpack $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types clean
+.PHONY: help demo test coverage mutation fuzz lint format types clean
 
 help: ## List what there is to make.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -41,6 +45,19 @@ demo: $(VENV)/installed-samples ## Compress a real vision transformer, end to en
 test: $(VENV)/installed-dev ## Run the tests.
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -q -n $(WORKERS)
 
+coverage: $(VENV)/installed-dev ## Run the tests; every branch of what must be covered.
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(TEST_ENVIRONMENT) $(BIN)/python -m coverage run -m pytest -q -n $(WORKERS)
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
+
+mutation: $(VENV)/installed-dev $(VENV)/installed-mutation ## Break the code on purpose.
+	$(TEST_ENVIRONMENT) nice -n 19 $(BIN)/python -m mutmut run --max-children 1
+	$(BIN)/python -m tests.mutation
+
+fuzz: $(VENV)/installed-dev $(VENV)/installed-fuzz ## Breed inputs to break wpack with.
+	$(BIN)/python -m fuzz --seconds $(SECONDS) $(TARGETS)
+
 lint: $(VENV)/installed-dev ## Check style and formatting.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,7 +70,7 @@ types: $(VENV)/installed-dev ## Check the types.
 	$(BIN)/mypy
 
 clean: ## Remove what make made.
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamp of an extra is older than pyproject.toml when its dependencies may have
 # changed.
