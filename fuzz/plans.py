@@ -94,6 +94,7 @@ def _check_tensor(plan: Plan, tensor: TensorPlan) -> None:
 
 
 def nameable(plan: Plan) -> bool:
-    """Whether its names can stand in a file; the header's reader refuses others."""
+    """Whether its names can stand in a file; no weights are made under others."""
     names = [pool.name for pool in plan.pools] + [t.name for t in plan.tensors]
+    names += [s.part for pool in plan.pools for s in pool.table.slices if s.part]
     return not any(name_problem(name) for name in names)

@@ -6,7 +6,7 @@ from random import Random
 
 from fuzz import trees
 from fuzz.container import WORDS
-from fuzz.plans import check_plan, check_weights
+from fuzz.plans import check_plan, check_weights, nameable
 from fuzz.target import Target, insist
 from wpack.arrangement import arrange
 from wpack.errors import FormatError, PlanError
@@ -22,7 +22,8 @@ def read(data: bytes) -> None:
     """Read a plan, and everything that is asked of one."""
     plan = read_plan(data.decode("utf-8", "replace"))
     check_plan(plan)
-    if sum(tensor.info.nbytes for tensor in plan.pooled) <= _MAX_WORKING:
+    working_bytes = sum(tensor.info.nbytes for tensor in plan.pooled)
+    if nameable(plan) and working_bytes <= _MAX_WORKING:
         check_weights(plan)
     _check_arrangement(plan)
 

@@ -77,6 +77,14 @@ REFUSED = {
         raw_file(b"{}\0\0"),
         "its header ends with byte 0x00, not with '}' and spaces",
     ),
+    "H07 trailing newline": (
+        raw_file(b"{}\n  "),
+        "its header ends with byte 0x0a, not with '}' and spaces",
+    ),
+    "H07 trailing letter": (
+        raw_file(b"{}X "),
+        "its header ends with byte 0x58, not with '}' and spaces",
+    ),
     "H07 byte order mark": (
         raw_file(b"\xef\xbb\xbf{}"),
         "its header begins with byte 0xef, not with '{'",

@@ -64,6 +64,24 @@ def test_h05_header_above_the_limit(tmp_path: Path) -> None:
         parse(path, max_header=99)
 
 
+def test_h08_as_many_brackets_as_a_header_may_have(tmp_path: Path) -> None:
+    """Of both kinds together: 4096, and one for each 12 bytes."""
+    path = tmp_path / "x.safetensors"
+
+    def brackets(numel: int) -> bytes:
+        return b'{"__metadata__":{"k":"' + (b"[{" * numel)[:numel] + b'"}}'
+
+    fitting = (n for n in range(6000) if n + 2 <= 4096 + len(brackets(n)) // 12)
+    most = max(fitting)
+    path.write_bytes(raw_file(brackets(most)))
+
+    assert most == len(parse(path).metadata["k"])
+
+    path.write_bytes(raw_file(brackets(most + 1)))
+    with pytest.raises(FormatError, match="more brackets than its tensors can need"):
+        parse(path)
+
+
 def test_h12_number_of_5000_digits(tmp_path: Path) -> None:
     """The interpreter's own limit on digits is an error like any other."""
     path = tmp_path / "x.safetensors"
