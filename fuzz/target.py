@@ -104,18 +104,27 @@ def insist(fact: bool, otherwise: str) -> None:
         raise Finding(otherwise)
 
 
-@cache
-def folder() -> Path:
-    """A folder of this process, in memory where the system has such: making and
-    removing files is most of the work on small ones."""
+def temporary() -> TemporaryDirectory[str]:
+    """A folder, in memory where the system has such: making and removing files is most
+    of the work on small ones."""
     shared = Path("/dev/shm")
     there = shared.is_dir() and os.access(shared, os.W_OK)
-    made = TemporaryDirectory(prefix="wpack-fuzz-", dir=shared if there else None)
-    _MADE.append(made)
-    return Path(made.name).resolve()
+    return TemporaryDirectory(prefix="wpack-fuzz-", dir=shared if there else None)
 
 
-#: Folders that are removed when the process ends.
+@cache
+def folder() -> Path:
+    """The folder of this process: one that it was given, since libFuzzer ends it
+    without another word, or one that goes when it ends."""
+    given = os.environ.get(VARIABLE)
+    if given is None:
+        _MADE.append(temporary())
+        given = _MADE[-1].name
+    return Path(given).resolve()
+
+
+#: What gives a process its folder.
+VARIABLE = "FUZZ_FOLDER"
 _MADE: list[TemporaryDirectory[str]] = []
 
 

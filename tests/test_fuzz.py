@@ -148,7 +148,7 @@ Done 203188 runs in 61 second(s)
 def test_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line of what libFuzzer says."""
     monkeypatch.setattr(__main__, "_branches", lambda name: "branches  97 % of 214")
-    ended = __main__._ended("container", _LOG, 61, ())
+    ended = __main__._ended("container", _LOG, 99, ())
 
     assert str(ended) == (
         "container         203,188 runs in    61 s    655 edges  branches  97 % of 214"
