@@ -37,10 +37,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from wpack import api, container
+from wpack.backends import BACKENDS
 from wpack.loader import load_file
 from wpack.loader import open as open_pool_file
 from wpack.planner import make_plan
-from wpack.residence import BACKENDS
 from wpack.spec import parse
 from wpack.tensors import FLOAT32, TensorInfo, blocks
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
@@ -22,8 +23,8 @@ from fuzz import trees
 from fuzz.plans import check_plan, check_weights
 from fuzz.target import Target, folder, insist
 from tests import independent_reader
-from wpack import container, header
-from wpack.arrangement import Arrangement, arrange
+from wpack import container, header, plan_text
+from wpack.arrangement import Arrangement, arrange, coded
 from wpack.container import Container
 from wpack.errors import FormatError, WpackError
 from wpack.header import Header
@@ -45,8 +46,14 @@ WORDS = (
     *("version", "alignment", "pools", "tensors", "name", "technique", "backing"),
     *("kept", "alias", "parts", "pool", "start", "length", "numel", "part", "main"),
     *("global", "all_pairs", "hashed", "layered", "outer", "smh", "seed", "permute"),
+    *("codecs", "groups", "group", "kept/0", "wpool.plan.zlib", "wpool.info.codecs"),
+    *("prune", "share", "0.5", "by", "fisher", "int", "bits", "block", "binary"),
+    *("ternary", "pow2", "kmeans", "float16", "bfloat16", "float8_e4m3", "zstd"),
     *("nbytes", "sha256", "wpack", _ZEROS, "\x80\x02", "PK\x03\x04", "GGUF"),
 )
+
+#: Codecs that the independent reader has.
+_KNOWN = {"prune", "int", "float16", "zstd"}
 
 
 def read(data: bytes) -> None:
@@ -60,7 +67,7 @@ def read(data: bytes) -> None:
         check_plan(file.plan)
         check_weights(file.plan)
         _check_source(file)
-        if not any("BOOL" in problem or "damaged" in problem for problem in problems):
+        if all("no checksums" in text or "padding" in text for text in problems):
             _check_weights(file, data)
 
 
@@ -112,7 +119,8 @@ def _check_weights(file: Container, data: bytes) -> None:
     for info in weights.infos:
         insist(len(made[info.name]) == info.nbytes, "makes other sizes")
     views = all(pool.technique.zero_copy for pool in file.plan.pools)
-    if not views:
+    chains = [each.chain for each in coded(file.plan).values()]
+    if not views or not all(_KNOWN.issuperset(chain.names) for chain in chains):
         return
     path = folder() / "x.wpool"
     path.write_bytes(data)
@@ -149,8 +157,23 @@ class _Parts:
 
     @property
     def plan(self) -> str:
-        text = self.metadata.get("wpool.plan", "")
-        return text if isinstance(text, str) else ""
+        return plan_in(self.metadata)
+
+    @plan.setter
+    def plan(self, text: str) -> None:
+        self.metadata.pop(plan_text.DEFLATED, None)
+        self.metadata[plan_text.PLAIN] = text
+
+
+def plan_in(metadata: Mapping[str, Any]) -> str:
+    """The plan of a file that may break every rule, or ""."""
+    text = metadata.get(plan_text.PLAIN, "")
+    if not text and isinstance(metadata.get(plan_text.DEFLATED), str):
+        try:
+            text = plan_text.text_of({plan_text.DEFLATED: metadata[plan_text.DEFLATED]})
+        except FormatError:
+            return ""
+    return text if isinstance(text, str) else ""
 
 
 def mutate(data: bytes, other: bytes, random: Random) -> bytes | None:
@@ -162,7 +185,7 @@ def mutate(data: bytes, other: bytes, random: Random) -> bytes | None:
     choice = random.random()
     if choice < 0.5 and parts.plan:
         text = trees.mutated(parts.plan, donor.plan, random, WORDS)
-        parts.metadata["wpool.plan"] = text
+        parts.plan = text
     elif choice < 0.7:
         _change_header(parts, donor, random)
     elif choice < 0.8:
@@ -201,7 +224,7 @@ def _change_data(parts: _Parts, random: Random) -> None:
 
 def _store(parts: _Parts, random: Random) -> None:
     """Make what is stored what the plan says, where the plan says anything."""
-    arrangement = _arranged(parts.plan)
+    arrangement = _arranged(parts)
     if arrangement is None or arrangement.nbytes > _MAX_STORED:
         return
     found = {"__metadata__": parts.header.get("__metadata__", {})}
@@ -216,9 +239,13 @@ def _store(parts: _Parts, random: Random) -> None:
     parts.header, parts.data = found, content
 
 
-def _arranged(text: str) -> Arrangement | None:
+def _arranged(parts: _Parts) -> Arrangement | None:
     try:
-        return arrange(read_plan(text))
+        plan = read_plan(parts.plan)
+        # What is coded keeps the size it has.
+        found = ((name, parts.header.get(name)) for name in coded(plan))
+        sizes = {name: len(_content(entry, parts.data)) for name, entry in found}
+        return arrange(plan, sizes)
     except WpackError:
         return None
     except Exception:

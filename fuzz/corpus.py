@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fuzz import NAMES
+from fuzz.container import plan_in
 from fuzz.index import KINDS, NAME, SHARDS
 from fuzz.spec import TENSORS
 from tests import bad_headers, bad_plans, crafting, mutants, random_files
@@ -27,6 +28,8 @@ from tests.golden import v1
 from tests.handmade import write_stored
 from tests.hostile import (
     bombs,
+    chains,
+    coded,
     headers,
     inputs,
     payloads,
@@ -85,7 +88,7 @@ def _containers() -> Seeds:
         for name, (content, _) in rows.REFUSED.items():
             if len(content) <= _MAX_BYTES:
                 yield f"{kind} {name}", content
-    yield from _hostile(headers, inputs, plans, hostile_techniques)
+    yield from _hostile(headers, inputs, plans, hostile_techniques, chains, coded)
 
 
 def _pool_file(technique: str) -> bytes:
@@ -118,10 +121,9 @@ def _plan_text(content: bytes) -> str:
     length = int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8 : 8 + length])
-        text = header["__metadata__"]["wpool.plan"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return plan_in(header["__metadata__"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
-    return text if isinstance(text, str) else ""
 
 
 def _indexes() -> Seeds:
@@ -231,7 +233,7 @@ def _hostile(*modules: ModuleType) -> Seeds:
     """The small files of hostile cases."""
     for module in modules:
         for name, make in vars(module).items():
-            if name[1:3].isdigit() and make is not None:
+            if name[1:3].isdigit() and name[3] == "_" and make is not None:
                 content = _small(make)
                 if content is not None:
                     yield name, content

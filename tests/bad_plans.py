@@ -229,11 +229,11 @@ REFUSED = {
     ),
     "H26 reserved name": (
         storing(POOL, ("__x", "F32", [2], bytes(8)), tensors__1__name="__x"),
-        "tensor '__x': names starting pool/ or __ are reserved",
+        "tensor '__x': names starting pool/, kept/ or __ are reserved",
     ),
     "H26 pool's name": (
         with_plan(tensors__1__name="pool/main"),
-        "tensor 'pool/main': names starting pool/ or __ are reserved",
+        "tensor 'pool/main': names starting pool/, kept/ or __ are reserved",
     ),
     "H26 two pools of one name": (
         with_plan(pools=PLAN["pools"] * 2),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
-from wpack import techniques
+from wpack import codecs, techniques
 
 settings.register_profile(
     "suite",
@@ -16,7 +17,16 @@ settings.register_profile(
     derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
-settings.load_profile("suite")
+# Of a change made on purpose it is enough that a test fails; see docs/mutation.md.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("suite"),
+    phases=(Phase.explicit, Phase.generate),
+)
+settings.load_profile("mutation" if "MUTANT_UNDER_TEST" in os.environ else "suite")
+
+# Many tests fork, and a child waits for ever for the threads that its parent had.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the suite in the background has interrupts ignored, and so would
 # every process that a test interrupts.
@@ -24,20 +34,25 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "technique(name, …): a test of these techniques, gone with them"
-    )
+    for kind in ("technique", "codec"):
+        line = f"{kind}(name, …): a test of these {kind}s, gone with them"
+        config.addinivalue_line("markers", line)
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """A technique is one file; when that is deleted, only its own tests go."""
-    there = set(techniques.names())
+    """A technique or a codec is one file; when that is deleted, only its own tests
+    go."""
+    there = {"technique": techniques.names(), "codec": codecs.names()}
     gone = [
         item
         for item in items
-        if not all(there.issuperset(m.args) for m in item.iter_markers("technique"))
+        if not all(
+            set(names).issuperset(marker.args)
+            for kind, names in there.items()
+            for marker in item.iter_markers(kind)
+        )
     ]
     items[:] = [item for item in items if item not in gone]
     config.hook.pytest_deselected(items=gone)

@@ -101,6 +101,15 @@ def wpool(
     return blob.replace(mark + b"0" * 64, mark + digest.encode(), 1)
 
 
+def coded(*streams: tuple[int, bytes]) -> bytes:
+    """What a coded pool stores: each stream's form and payload."""
+    records = [
+        len(data).to_bytes(8, "little") + bytes([form, *bytes(7)])
+        for form, data in streams
+    ]
+    return b"".join([*records, *(data for _, data in streams)])
+
+
 def plan_with(**changes: Any) -> dict[str, Any]:
     """PLAN with values put in place, ``tensors__0__shape=…``; None takes one out."""
     plan: dict[str, Any] = deepcopy(PLAN)

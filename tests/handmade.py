@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 
-from wpack import container, techniques
+from tests.blobs import chain_of
+from wpack import arrangement, container, techniques
+from wpack.chain import PLAIN, Chain
 from wpack.plan import Plan, PoolPlan, TensorPlan
 from wpack.pool import cast
 from wpack.table import Block, Slice, SliceTable, block_shape
-from wpack.tensors import BFLOAT16, FLOAT16, FLOAT32, DType, TensorInfo, from_float
+from wpack.tensors import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    DType,
+    TensorInfo,
+    from_float,
+    to_float,
+)
 
 PAGE = mmap.PAGESIZE
 #: float32 backing weights that fill a page.
@@ -22,6 +34,8 @@ PER_PAGE = PAGE // 4
 #: ``(pool, start)`` and, unless it is the only one, the working weights read from it.
 Read = tuple[str, int] | tuple[str, int, int]
 Tensor = tuple[TensorInfo, Sequence[Read]]
+#: Codecs, and the names of the kept tensors that they store together.
+Group = tuple[Chain, Sequence[str]]
 
 
 def pooled(
@@ -68,24 +82,67 @@ def plan_of(
     return Plan(pool_plans, tuple(planned), alignment)
 
 
+def coded(plan: Plan, chains: Mapping[str, Chain], *groups: Group) -> Plan:
+    """The plan with pools stored by chains, and kept tensors in groups."""
+    pools = tuple(
+        replace(pool, chain=chains.get(pool.name, PLAIN)) for pool in plan.pools
+    )
+    of = {name: at for at, (_, names) in enumerate(groups) for name in names}
+    tensors = tuple(t._replace(group=of.get(t.name)) for t in plan.tensors)
+    return Plan(pools, tensors, plan.alignment, tuple(chain for chain, _ in groups))
+
+
 def write(path: Path, plan: Plan) -> dict[str, np.ndarray]:
     """Write a plan with random weights; returns what every tensor must load as, found
     by indices alone: raw, flat, of the tensor's dtype."""
     random = np.random.default_rng(0)
-    stored = {
-        entry.name: random_raw(random, entry.dtype, entry.numel)
-        for entry in container.arrange(plan).stored
+    kept = {t.name: random_raw(random, t.info.dtype, t.info.numel) for t in plan.kept}
+    pools = {
+        f"pool/{pool.name}": random_raw(random, pool.dtype, pool.backing)
+        for pool in plan.pools
     }
-    write_stored(path, plan, stored)
+    stored = write_stored(path, plan, pools | kept)
     return {name: expected(plan, name, stored) for name in plan.by_name}
 
 
-def write_stored(path: Path, plan: Plan, stored: Mapping[str, np.ndarray]) -> None:
-    """Write a plan and these values: of pools (``pool/name``) and kept tensors."""
+def write_stored(
+    path: Path, plan: Plan, stored: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Write a plan and these values: of pools (``pool/name``) and kept tensors.
+
+    Returns:
+        The values as the file has them: codecs do not give back what they were given.
+    """
+    encoded, decoded = {}, dict(stored)
+    for name, (chain, dtype, numel) in arrangement.coded(plan).items():
+        prefix, _, index = name.partition("/")
+        values = stored[name] if prefix == "pool" else _joined(plan, int(index), stored)
+        encoded[name] = chain.encode(to_float(values.reshape(-1), dtype), dtype)
+        made = np.empty(numel, dtype.raw)
+        data = encoded[name].data
+        read = partial(_part_of, data)
+        chain.decode(read, len(data), dtype, made, name)
+        if prefix == "pool":
+            decoded[name] = made
+            continue
+        for info in plan.groups[int(index)].infos:
+            first = plan.groups[int(index)].firsts[info.name]
+            decoded[info.name] = made[first : first + info.numel]
     source = container.Source("0" * 64, 0)
-    order = [entry.name for entry in container.arrange(plan).stored]
-    blocks = ((name, [stored[name].reshape(-1)]) for name in order)
-    container.write(path, plan, "", source, blocks, force=True)
+    names = (entry.name for entry in container.arrange(plan).stored)
+    blocks = ((n, [stored[n].reshape(-1)]) for n in names if n not in encoded)
+    container.write(path, plan, "", source, blocks, coded=encoded, force=True)
+    return decoded
+
+
+def _joined(plan: Plan, index: int, stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The values of a group, one tensor after another."""
+    names = (info.name for info in plan.groups[index].infos)
+    return np.concatenate([stored[name].reshape(-1) for name in names])
+
+
+def _part_of(data: np.ndarray, begin: int, end: int) -> np.ndarray:
+    return data[begin:end]
 
 
 def random_raw(random: np.random.Generator, dtype: DType, numel: int) -> np.ndarray:
@@ -149,4 +206,22 @@ EVERYTHING = plan_of(
     pooled("cast", (6, 2), ("a", 4 * PER_PAGE - 3), dtype=BFLOAT16),
     kept("bias", (5,)),
     alias("tied", "wraps", (2, PER_PAGE)),
+)
+#: The same with one pool and two groups of kept tensors decoded when they are loaded;
+#: its tests need ``int`` and ``zstd``.
+CODED = coded(
+    Plan(
+        EVERYTHING.pools,
+        (
+            *EVERYTHING.tensors,
+            *(
+                TensorPlan(TensorInfo(name, BFLOAT16, shape))
+                for name, shape in (("g0", (3, 7)), ("g1", ()), ("g2", (90,)))
+            ),
+        ),
+        EVERYTHING.alignment,
+    ),
+    {"a": chain_of("int: 4, zstd")},
+    (chain_of("int"), ["bias"]),
+    (chain_of("zstd"), ["g0", "g1", "g2"]),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import infos, make_files, open_times, same_bits, take_plain
-from wpack.residence import BACKENDS
+from wpack.backends import BACKENDS
 from wpack.stats import parameters
 
 

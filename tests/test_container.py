@@ -129,8 +129,8 @@ def test_kept_tensors_lie_on_their_elements() -> None:
         ),
         (
             {"pools__0__name": "__x", "tensors__0__parts__0__pool": "__x"},
-            "the name '__x' cannot be used: names starting pool/ or __ are the file"
-            " format's own. Rename it in the checkpoint",
+            "the name '__x' cannot be used: names starting pool/, kept/ or __ are the"
+            " file format's own. Rename it in the checkpoint",
         ),
     ],
 )

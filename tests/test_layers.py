@@ -23,22 +23,25 @@ PACKAGE = Path(wpack.__file__).parent
 #: The rows from the ground up.  A file or folder of ``wpack/`` may import what stands
 #: in its own row or an earlier one; ``wpack`` is the package's own ``__init__``.
 ROWS: tuple[tuple[str, str], ...] = (
-    ("L0", "errors tensors table stopping strict_json"),
+    ("L0", "errors tensors table stopping strict_json options"),
     ("L1", "untrusted source least_squares permutation"),
     ("L1", "techniques codecs"),
+    ("L1", "blob decoding chain"),
     ("L1", "spec"),
-    ("L1", "plan plan_reader planner"),
+    ("L1", "chain_reader plan plan_text plan_reader planner"),
     (
         "L2",
-        "inputs residence names header temporaries durable arrangement conformance"
-        " container checkpoint ring pool initial packing limits weight_file diff stats"
-        " journal schedule events",
+        "inputs names backends residence address_space header temporaries durable"
+        " arrangement checksums conformance stages preamble container checkpoint ring"
+        " pool initial packing limits weight_file costs diff stats journal schedule"
+        " events",
     ),
     (
         "L3",
         "meter reads weights slots tie sampling data images references tasks devices"
-        " distill optimizers averaging states runs scores evaluate training finetune"
-        " pool_file loader loading student scratch tuning",
+        " distill optimizers averaging states runs scores evaluate latent coded"
+        " training finetune pool_file loader loading student scratch fisher importance"
+        " tuning",
     ),
     ("L4", "api export"),
     ("L5", "wpack"),

@@ -30,12 +30,12 @@ from tests.handmade import (
 )
 from tests.handmade import expected as expected_raw
 from tests.pool_files import pool_files
-from wpack import pool_file, residence
+from wpack import backends, pool_file, residence
+from wpack.backends import BACKENDS, CAN_MAP
 from wpack.errors import FormatError, UsageError
 from wpack.loader import load_file
 from wpack.loader import open as open_pool_file
 from wpack.plan import Plan
-from wpack.residence import BACKENDS, CAN_MAP
 from wpack.stats import Loaded
 from wpack.techniques import named
 from wpack.tensors import BY_NAME, DType
@@ -164,11 +164,11 @@ def test_what_was_taken_is_accounted_for(everything: Path) -> None:
     """Tensor by tensor: views, computed ones with their time, each once, and still
     after the file is closed."""
     with open_pool_file(everything, backend="mmap") as file:
-        assert Loaded(0, 0, 0, 0, 0, 0, 0.0, 0) == file.loaded
+        assert Loaded(0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0) == file.loaded
         file.get_tensor("tied")
         file.get_tensor("wraps")
         file.get_tensor("bias")
-        assert Loaded(2, 2 * PAGE + 20, 0, 0, 0, 0, 0.0, 0) == file.loaded
+        assert Loaded(2, 2 * PAGE + 20, 0, 0, 0, 0, 0.0, 0, 0, 0.0) == file.loaded
         file.get_tensor("cast")
         file.get_tensor("joined")
         once = file.loaded
@@ -180,7 +180,7 @@ def test_what_was_taken_is_accounted_for(everything: Path) -> None:
 
     seconds = once.computed_seconds
     assert 0 < seconds < 10
-    assert Loaded(2, 2 * PAGE + 20, 0, 0, 2, 24 + 28, seconds, 52) == once
+    assert Loaded(2, 2 * PAGE + 20, 0, 0, 2, 24 + 28, seconds, 52, 0, 0.0) == once
     assert whole == file.loaded
     assert (6, 0, 2) == (whole.views, whole.wrapped, whole.computed)
     assert EVERYTHING.inflated_bytes == whole.views_bytes + whole.computed_bytes
@@ -194,7 +194,7 @@ def test_appended_heads_are_copied_bytes(everything: Path) -> None:
         file.get_tensor("plain")
         loaded = file.loaded
 
-    assert Loaded(1, 48, 1, 2 * PAGE, 0, 0, 0.0, PAGE) == loaded
+    assert Loaded(1, 48, 1, 2 * PAGE, 0, 0, 0.0, PAGE, 0, 0.0) == loaded
 
 
 def test_computed_weights_are_made_once(
@@ -287,7 +287,7 @@ def test_environment_forbids_maps(
 def test_other_systems_copy(everything: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """macOS and Windows load the same values."""
     expected = {name: bits(t) for name, t in load_file(everything).items()}
-    monkeypatch.setattr(residence, "CAN_MAP", False)
+    monkeypatch.setattr(backends, "CAN_MAP", False)
     with open_pool_file(everything, backend="mmap") as file:
         assert "copy" == file.backend
         assert expected == {name: bits(file.get_tensor(name)) for name in file}

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.handmade import EVERYTHING, write
-from wpack import api, loading, residence
+from tests.blobs import needs
+from tests.handmade import CODED, EVERYTHING, write
+from wpack import api, backends, loading
+from wpack.backends import BACKENDS
 from wpack.errors import FormatError
 from wpack.limits import Limits
-from wpack.residence import BACKENDS
 
 
 @pytest.fixture
@@ -44,12 +45,32 @@ def test_what_was_done_is_what_stats_predicts(everything: Path, backend: str) ->
     assert 0 < load.computed_seconds < load.seconds
 
 
+@needs("int, zstd")
+@pytest.mark.parametrize("backend", ["auto", "memfd", "copy"])
+def test_decoding_is_told_apart(tmp_path: Path, backend: str) -> None:
+    """Bytes decoded are those that stats predicts; their time is neither that of
+    computing tensors nor that of opening the file."""
+    path = tmp_path / "coded.wpool"
+    write(path, CODED)
+    predicted = api.stats(path, backend=backend)
+    found = api.stats(path, backend=backend, load=True)
+    load = found.load
+
+    assert predicted == replace(found, load=None)
+    assert load is not None
+    assert load.decoded_bytes == found.decoded_bytes > 0
+    assert load.copied_bytes == found.copied_bytes
+    assert load.views_bytes == found.zero_copy_bytes
+    assert 0 < load.decoded_seconds
+    assert load.decoded_seconds + load.computed_seconds < load.seconds
+
+
 def test_what_had_to_be_done_otherwise(
     everything: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a system cannot map, the reasons for copies are those of the backend that
     was used."""
-    monkeypatch.setattr(residence, "CAN_MAP", False)
+    monkeypatch.setattr(backends, "CAN_MAP", False)
     found = api.stats(everything, load=True)
 
     assert found.load is not None

@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.blobs import chain_of, needs
 from tests.handmade import (
     PAGE,
     PER_PAGE,
+    coded,
     plan_of,
     pooled,
     write,
@@ -27,10 +29,10 @@ from tests.handmade import (
 )
 from tests.processes import ended
 from tests.round_file import PLAN, sums
-from wpack import load_file, ring
+from wpack import address_space, load_file
 from wpack import open as open_pool_file
+from wpack.backends import BACKENDS, CAN_MAP
 from wpack.errors import FormatError
-from wpack.residence import BACKENDS, CAN_MAP
 
 pytestmark = pytest.mark.skipif(not CAN_MAP, reason="no rings on this system")
 
@@ -77,6 +79,21 @@ def test_m01_truncated_before_it_was_read(folder: Path, backend: str) -> None:
 
     assert (0, "") == (done.status, done.err)
     assert done.out.startswith("w.wpool: ")
+
+
+@needs("int")
+@pytest.mark.parametrize("backend", ["memfd", "copy"])
+def test_m01_coded_and_truncated(tmp_path: Path, backend: str) -> None:
+    """What is to be decoded is not there any more; what has been decoded stays."""
+    chain = chain_of("int")
+    write(tmp_path / "w.wpool", coded(PLAN, {"p": chain}))
+    before = ended(tmp_path, cut_before_reading, backend)
+    write(tmp_path / "w.wpool", coded(PLAN, {"p": chain}))
+    after = ended(tmp_path, cut_short, backend)
+
+    assert (0, "") == (before.status, before.err)
+    assert before.out.startswith("w.wpool: ")
+    assert (0, "") == (after.status, after.err)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -128,7 +145,7 @@ def told(load: Callable[[], dict[str, torch.Tensor]]) -> None:
 
 def fill_maps(spare: int) -> None:
     """Use up all maps that the kernel lets a process have, but for a few."""
-    libc = ring._libc()
+    libc = address_space._libc()
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     made: list[int] = []
     failed = ctypes.c_size_t(-1).value

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tests.handmade import PER_PAGE, plan_of, pooled, write
+from tests.blobs import chain_of, needs
+from tests.handmade import PER_PAGE, coded, plan_of, pooled, write
 from tests.processes import ended
 from tests.round_file import PAGES, PLAN, sums
 from wpack import load_file
 from wpack import open as open_pool_file
-from wpack.residence import BACKENDS, CAN_MAP
+from wpack.backends import BACKENDS, CAN_MAP
 
 pytestmark = pytest.mark.skipif(not CAN_MAP, reason="no rings on this system")
 
@@ -116,6 +117,17 @@ def test_m05_writes_after_a_fork(folder: Path, backend: str) -> None:
     assert (0, "") == (done.status, done.err)
     shared = ["wraps", "long", "tied"] if backend == "memfd" else []
     assert shared == done.out.split()
+
+
+@needs("int, zstd")
+def test_m05_decoded_pools_and_forks(tmp_path: Path) -> None:
+    """A decoded pool in a ``memfd`` is shared with forks as one that was read is."""
+    chain = chain_of("int, zstd")
+    write(tmp_path / "w.wpool", coded(PLAN, {"p": chain}, (chain, ["bias"])))
+    done = ended(tmp_path, write_in_a_fork, "memfd")
+
+    assert (0, "") == (done.status, done.err)
+    assert ["wraps", "long", "tied"] == done.out.split()
 
 
 class Rows(torch.utils.data.Dataset[torch.Tensor]):

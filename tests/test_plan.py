@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.blobs import chain_of, needs
 from tests.strategies import block_lists, poolable
 from wpack import strict_json, techniques
+from wpack.chain import PLAIN
 from wpack.errors import FormatError
 from wpack.plan import Plan, PoolPlan, TensorPlan, alignment_of
 from wpack.plan_reader import read_plan
@@ -19,6 +21,21 @@ from wpack.table import Block
 from wpack.tensors import BY_NAME, TensorInfo
 
 Global = techniques.named("global")
+
+
+#: Codecs in order, fields of each kind, as far as they are there.
+chains = st.sampled_from(
+    [
+        chain
+        for written in (
+            "int: {bits: 4, block: 32}",
+            "prune: 0.29, zstd: 3",
+            "float16",
+            "bfloat16",
+        )
+        if (chain := chain_of(written))
+    ]
+)
 
 
 @st.composite
@@ -36,12 +53,18 @@ def plans(draw: st.DrawFn) -> Plan:
         for b in blocks
     ]
     tensors.append(TensorPlan(TensorInfo("bias", BY_NAME["int64"], ())))
+    group_chains = draw(st.lists(chains, max_size=2))
+    for index in range(len(group_chains)):
+        for member in range(draw(st.integers(1, 2))):
+            info = TensorInfo(f"kept{index}.{member}", draw(poolable), (2, 3))
+            tensors.append(TensorPlan(info._replace(dtype=dtype), group=index))
     first = blocks[0]
     tensors.append(
         TensorPlan(TensorInfo("tied", dtype, first.shape, alias_of=first.tensor))
     )
-    pool = PoolPlan("main", Global(placement=placement), dtype, table)
-    return Plan((pool,), tuple(tensors), 64)
+    chain = draw(st.just(PLAIN) | chains)
+    pool = PoolPlan("main", Global(placement=placement), dtype, table, chain)
+    return Plan((pool,), tuple(tensors), 64, tuple(group_chains))
 
 
 @given(plans())
@@ -69,6 +92,37 @@ def test_json_by_hand() -> None:
         '{"name":"global"}}],"tensors":[{"dtype":"F32","name":"w","parts":[{"length":6,'
         '"numel":6,"pool":"p","start":0}],"shape":[2,3]}],"version":1}'
     )
+
+
+@needs("prune, zstd, int")
+def test_codecs_by_hand() -> None:
+    """Codecs stand in a pool and in a group; what is no integer is text."""
+    chain = chain_of("prune: 0.5, zstd")
+    table = Global().layout([Block("w", (2, 3), 0, 6, "")], 6)
+    float32 = BY_NAME["float32"]
+    plan = Plan(
+        (PoolPlan("p", Global(), float32, table, chain),),
+        (
+            TensorPlan(TensorInfo("w", float32, (2, 3)), ((0, table.slices[0]),)),
+            TensorPlan(TensorInfo("b", float32, (2,)), group=0),
+            TensorPlan(TensorInfo("c", float32, (3,)), group=0),
+        ),
+        64,
+        (chain_of("int: 4"),),
+    )
+
+    assert plan.to_json() == (
+        '{"alignment":64,"groups":[{"codecs":[{"bits":4,"name":"int"}]}],"pools":['
+        '{"backing":6,"codecs":[{"name":"prune","share":"0.5"},{"name":"zstd"}],'
+        '"dtype":"F32","name":"p","technique":{"name":"global"}}],"tensors":['
+        '{"dtype":"F32","name":"w","parts":[{"length":6,"numel":6,"pool":"p","start":0}'
+        '],"shape":[2,3]},{"dtype":"F32","group":0,"kept":true,"name":"b","shape":[2]},'
+        '{"dtype":"F32","group":0,"kept":true,"name":"c","shape":[3]}],"version":1}'
+    )
+    (group,) = plan.groups
+    assert (group.numel, group.nbytes, group.firsts) == (5, 20, {"b": 0, "c": 2})
+    assert not plan.exact
+    assert read_plan(plan.to_json()) == plan
 
 
 @pytest.mark.parametrize(
@@ -140,7 +194,7 @@ BROKEN = [
     ("no-parts", (*W, "parts"), [], "tensor 'w': its parts make 0 working weights, its shape has 6"),
     ("S05-both", (*W, "kept"), True, "tensor 'w': must have one of kept, alias, parts"),
     ("S05-twice", ("tensors", 1, "name"), "w", "tensor 'w': stands twice in the plan"),
-    ("H26-reserved", ("tensors", 1, "name"), "pool/p", "tensor 'pool/p': names starting pool/ or __ are reserved"),
+    ("H26-reserved", ("tensors", 1, "name"), "pool/p", "tensor 'pool/p': names starting pool/, kept/ or __ are reserved"),
     ("kept-false", ("tensors", 1, "kept"), False, "tensor 'b': kept must be true"),
     ("S20-alias", (*T, "alias"), "nobody", "tensor 't': is an alias of 'nobody', no tensor"),
     ("S20-itself", (*T, "alias"), "t", "tensor 't': is an alias of 't', no tensor"),
@@ -173,6 +227,50 @@ def test_broken_plans_are_refused(path: tuple, value: object, message: str) -> N
         read_plan(strict_json.dumps(document))
 
     assert str(caught.value).startswith(message)
+
+
+def _in_groups(*tensors: dict[str, Any], groups: list[Any]) -> dict[str, Any]:
+    """A document of kept tensors in groups."""
+    kept = [{"shape": [2], "kept": True, "dtype": "F32", **t} for t in tensors]
+    return {**DOCUMENT, "tensors": kept, "pools": [], "groups": groups}
+
+
+GROUP = {"codecs": [{"name": "float16"}]}
+
+
+@needs("float16")
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (_in_groups(groups=[]), "plan: groups is an empty list"),
+        (
+            _in_groups({"name": "b", "group": 1}, groups=[GROUP]),
+            "tensor 'b': is in group 1, which is not there",
+        ),
+        (
+            _in_groups({"name": "b", "group": 0, "dtype": "I64"}, groups=[GROUP]),
+            "tensor 'b': codecs cannot store int64",
+        ),
+        (
+            _in_groups(
+                {"name": "b", "group": 0},
+                {"name": "c", "group": 0, "dtype": "F16"},
+                groups=[GROUP],
+            ),
+            "tensor 'c': is float16, but group 0 holds float32",
+        ),
+        (
+            _in_groups({"name": "b", "group": 0}, groups=[GROUP, GROUP]),
+            "group 1: has no tensors",
+        ),
+    ],
+)
+def test_broken_groups_are_refused(document: dict[str, Any], message: str) -> None:
+    """Each rule of groups has its sentence, and names the tensor or group."""
+    with pytest.raises(FormatError) as caught:
+        read_plan(json.dumps(document))
+
+    assert str(caught.value) == message
 
 
 def test_two_pools_of_one_name_are_refused() -> None:

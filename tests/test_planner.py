@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.blobs import chain_of, needs
 from tests.strategies import block_lists, poolable
 from wpack.errors import PlanError
 from wpack.plan import Plan
@@ -135,3 +136,50 @@ pools:
         ("rest", "k", 8),
         ("values", "v", 16),
     ]
+
+
+@needs("int, zstd")
+def test_codecs_come_from_the_spec() -> None:
+    """Of pools, and of groups of kept tensors."""
+    spec = parse(
+        """
+version: 1
+pools: {main: {tensors: [w0], ratio: 1, codecs: [int: 4, zstd]}}
+keep_codecs: {"w[12]": [int]}
+"""
+    )
+    plan = make_plan(spec, infos_of((4, 8), (3, 3), (5,), (7,))).plan
+
+    assert plan.pools[0].chain == chain_of("int: 4, zstd")
+    assert plan.group_chains == (chain_of("int"),)
+    assert [t.group for t in plan.tensors] == [None, 0, 0, None]
+    assert [info.name for info in plan.groups[0].infos] == ["w1", "w2"]
+    assert plan == read_plan(plan.to_json())
+
+
+def test_no_codecs_are_none() -> None:
+    """An empty list plans what no list does."""
+    infos = infos_of((4, 8), (8, 8))
+
+    assert planned("ratio: 2, codecs: []", infos) == planned("ratio: 2", infos)
+
+
+@needs("zstd")
+def test_coded_pools_do_not_align_a_file() -> None:
+    """Nothing of theirs is mapped; but where one wraps, it fills the pages that it will
+    be decoded to, which its own size says."""
+    text = """
+version: 1
+pools:
+  large: {{tensors: [w0, w1], ratio: 1.5, codecs: {}}}
+  small: {{tensors: [w2, w3], ratio: 1.5}}
+"""
+    infos = infos_of((4000, 1000), (4001, 1000), (6, 6), (7, 6))
+    coded = make_plan(parse(text.format("[zstd]")), infos).plan
+    plain = make_plan(parse(text.format("[]")), infos).plan
+
+    assert (coded.alignment, plain.alignment) == (64, 65536)
+    assert all(pool.table.wraps for pool in coded.pools)
+    assert coded.pools[0].nbytes % 65536 == 0
+    assert [pool.backing for pool in coded.pools] == [5341184, 64]
+    assert coded.pools[0].table == plain.pools[0].table

@@ -11,7 +11,7 @@ from tests.strategies import block_lists, poolable
 from wpack import pool as pools
 from wpack.plan import Plan
 from wpack.planner import make_plan
-from wpack.pool import cast, project, stored, straight, working_blocks
+from wpack.pool import FLOOR, cast, project, stored, straight, working_blocks
 from wpack.spec import parse
 from wpack.table import Block
 from wpack.tensors import (
@@ -152,3 +152,86 @@ def test_subnormals_and_negative_zero_survive_at_ratio_1() -> None:
     found = project(plan, reading(weights)).values["main"]
 
     assert found.tobytes() == weights["w"].tobytes()
+
+
+def two_on_one(technique: str = "global") -> Plan:
+    """Tensors a and b of four weights, all on the same four backing weights."""
+    text = f"""
+version: 1
+pools: {{main: {{technique: {technique}, tensors: [a, b], size: 4}}}}
+"""
+    infos = [TensorInfo(name, FLOAT32, (2, 2)) for name in "ab"]
+    return make_plan(parse(text), infos).plan
+
+
+def test_weighted_mean_by_hand() -> None:
+    """(3·F + 1·G) / (F + G), where each has the floor on top: a hundredth of the mean
+    cost, which is 2 here; where nothing was ever seen to matter it is the plain mean.
+    """
+    weights = {
+        "a": np.array([3, 3, 3, 3], "<f4"),
+        "b": np.array([1, 1, 1, 1], "<f4"),
+    }
+    costs = {"a": np.array([8, 0, 4, 0], "<f4"), "b": np.array([0, 0, 4, 0], "<f4")}
+    found = project(two_on_one(), reading(weights), costs={"main": costs})
+    low = FLOOR * 2
+    first = (3 * (8 + low) + low) / (8 + 2 * low)
+
+    assert [first, 2, 2, 2] == pytest.approx(found.values["main"].tolist())
+    assert "<f4" == found.values["main"].dtype
+
+
+def test_weighted_mean_of_no_costs_is_the_mean() -> None:
+    """Costs of zero everywhere leave the plain mean."""
+    plan = two_on_one()
+    weights = weights_of(plan, 3)
+    costs = {name: np.zeros(4, "<f4") for name in "ab"}
+    expected = project(plan, reading(weights)).values["main"]
+    found = project(plan, reading(weights), costs={"main": costs}).values["main"]
+
+    assert expected.tolist() == pytest.approx(found.tolist())
+
+
+@pytest.mark.parametrize("technique", ["global", "hashed", "layered"])
+@given(seed=st.integers(0, 99))
+def test_weighted_mean_has_the_least_weighted_error(technique: str, seed: int) -> None:
+    """No pool that differs in one place by a little has a smaller Σ cost · error²."""
+    plan = two_on_one(technique)
+    random = np.random.default_rng(seed)
+    weights = weights_of(plan, seed)
+    costs = {name: random.exponential(size=4).astype("<f4") for name in "ab"}
+    floor = FLOOR * float(np.mean([costs["a"], costs["b"]]))
+    found = project(plan, reading(weights), costs={"main": costs}).values["main"]
+    pool = plan.pools[0]
+
+    def error(values: np.ndarray) -> float:
+        total = 0.0
+        for piece in pool.table.slices:
+            range_ = straight(pool, piece, values)
+            made = pool.technique.expand(np, pool.table, piece, range_)
+            wrong = (made - weights[piece.tensor]) ** 2
+            total += float((wrong * (costs[piece.tensor] + floor)).sum())
+        return total
+
+    least = error(found.astype("<f8"))
+    for place in range(len(found)):
+        for step in (-1e-3, 1e-3):
+            moved = found.astype("<f8")
+            moved[place] += step
+            assert least <= error(moved)
+
+
+@given(block_lists(), poolable, st.integers(0, 99))
+def test_weight_that_is_read_alone_keeps_its_bits(
+    blocks: list[Block], dtype: DType, seed: int
+) -> None:
+    """Weighted or not, a pool of ratio 1 holds the checkpoint's weights exactly."""
+    plan = plan_of(blocks, dtype, 1)
+    weights = weights_of(plan, seed)
+    random = np.random.default_rng(seed)
+    costs = {t.name: random.exponential(size=t.info.numel) for t in plan.tensors}
+    expected = project(plan, reading(weights)).values["main"]
+    found = project(plan, reading(weights), costs={"main": costs}).values["main"]
+
+    assert np.array_equal(expected, found) or dtype.name == "float64"
+    assert expected.tolist() == pytest.approx(found.tolist(), rel=1e-14)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from samples.digits.task import resnet
+from tests.blobs import needs
 from wpack.spec import parse
 
 ROOT = Path(__file__).parents[1]
@@ -51,11 +52,12 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def transcript(folder: Path) -> dict[str, subprocess.CompletedProcess[str]]:
-    """Every command of the README's shell block, run in order."""
-    (block,) = blocks("sh")
-    return {line: run(line, folder) for line in block.splitlines() if line}
+    """Every command of the README's shell blocks, run in order."""
+    lines = "".join(blocks("sh")).splitlines()
+    return {line: run(line, folder) for line in lines if line}
 
 
+@needs("int, zstd")
 def test_commands_run(
     transcript: dict[str, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -66,14 +68,33 @@ def test_commands_run(
     assert len(transcript) >= 10
 
 
+def accuracy_of(
+    file: str, transcript: dict[str, subprocess.CompletedProcess[str]]
+) -> float:
+    """What ``wpack eval`` said of a file."""
+    command = f"wpack eval {file} "
+    (found,) = (r for line, r in transcript.items() if line.startswith(command))
+    return float(re.search(r"accuracy\s+([0-9.]+)", found.stdout)[1])
+
+
 def test_fine_tuning_pays(
     transcript: dict[str, subprocess.CompletedProcess[str]],
 ) -> None:
     """The sample's network is as good as the README of the samples says."""
-    (measured,) = (r for line, r in transcript.items() if line.startswith("wpack eval"))
-    accuracy = float(re.search(r"accuracy\s+([0-9.]+)", measured.stdout)[1])
+    assert accuracy_of("resnet.wpool", transcript) >= 0.98
 
-    assert accuracy >= 0.98
+
+@needs("int, zstd")
+def test_codecs_cost_little(
+    folder: Path, transcript: dict[str, subprocess.CompletedProcess[str]]
+) -> None:
+    """The bytes and the accuracy that the README claims of four bits and zstd, give or
+    take what another machine's arithmetic, or another version of zstd, makes of it."""
+    wanted = re.search(r"to ([\d,]+) bytes with no training", README.replace("\n", " "))
+    claimed = int(wanted[1].replace(",", ""))
+
+    assert accuracy_of("vit4.wpool", transcript) >= 0.98
+    assert abs((folder / "vit4.wpool").stat().st_size - claimed) < 0.01 * claimed
 
 
 def test_python_runs(
@@ -92,9 +113,18 @@ def test_python_runs(
     assert Path("model.wpool").exists()
 
 
-def test_spec_is_a_spec() -> None:
-    """The example of a pool spec parses."""
-    (block,) = blocks("yaml")
+FIRST, CODECS = blocks("yaml")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(FIRST, id="first"),
+        pytest.param(CODECS, id="codecs", marks=needs("int, zstd, prune, kmeans")),
+    ],
+)
+def test_spec_is_a_spec(block: str) -> None:
+    """The examples of pool specs parse."""
 
     assert parse(block).pools.keys() == yaml.safe_load(block)["pools"].keys()
 

@@ -6,11 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.handmade import EVERYTHING, PAGE, PER_PAGE, Read, plan_of, plans, pooled
-from wpack import residence as module
+from tests.blobs import needs
+from tests.handmade import (
+    CODED,
+    EVERYTHING,
+    PAGE,
+    PER_PAGE,
+    Read,
+    plan_of,
+    plans,
+    pooled,
+)
+from wpack import backends as module
+from wpack.backends import BACKENDS, candidates
 from wpack.errors import UsageError
 from wpack.plan import Plan
-from wpack.residence import BACKENDS, PoolResidence, Run, candidates, residence
+from wpack.residence import PoolResidence, Run, residence
 from wpack.techniques import named
 
 BLOCK = 4096
@@ -236,6 +247,15 @@ def test_auto_is_what_loading_tries_first(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "CAN_MAP", False)
     assert candidates("auto") == ("copy",)
     assert candidates("memfd") == ("copy",)
+
+
+@needs("int, zstd")
+def test_decoded_bytes() -> None:
+    """Of coded pools and groups, once, whatever is made of them."""
+    found = residence(CODED, backend="memfd")
+
+    assert residence(EVERYTHING, backend="memfd").decoded_nbytes == 0
+    assert found.decoded_nbytes == 4 * PAGE + 5 * 4 + 112 * 2
 
 
 def test_backends_that_may_not_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,13 +27,14 @@ from tests.handmade import (
     pooled,
     write,
 )
-from wpack import container, ring
+from wpack import address_space, container, ring
+from wpack.address_space import Segment, map_segments
+from wpack.backends import BACKENDS, CAN_MAP
 from wpack.container import Container
 from wpack.errors import FormatError
 from wpack.inputs import read_into
 from wpack.plan import Plan, TensorPlan
-from wpack.residence import BACKENDS, CAN_MAP
-from wpack.ring import Memory, Segment, append_head, map_segments
+from wpack.ring import Memory, append_head
 from wpack.tensors import BY_NAME
 
 needs_maps = pytest.mark.skipif(not CAN_MAP, reason="no rings on this system")
@@ -280,17 +281,17 @@ def test_remote_files_are_not_mapped(
     everything: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a network ``auto`` reads the pools; ``mmap`` does as it is told."""
-    assert not ring.is_remote(everything.fileno())
-    assert not ring.is_remote(-1)
+    assert not address_space.is_remote(everything.fileno())
+    assert not address_space.is_remote(-1)
     status = subprocess.run(
         ["stat", "-f", "-c", "%t", everything.path],
         capture_output=True,
         text=True,
         check=True,
     )
-    monkeypatch.setitem(ring._REMOTE, int(status.stdout, 16), "this one")
+    monkeypatch.setitem(address_space._REMOTE, int(status.stdout, 16), "this one")
 
-    assert ring.is_remote(everything.fileno())
+    assert address_space.is_remote(everything.fileno())
     assert ring.load(everything).residence.backend == "memfd"
     assert ring.load(everything, backend="mmap").residence.backend == "mmap"
 
@@ -302,7 +303,7 @@ def test_truncation_kills_only_maps_of_the_file(tmp_path: Path) -> None:
     write(tmp_path / "w.wpool", plan)
     script = """
 import os, sys, numpy as np
-from wpack import container, ring
+from wpack import address_space, container, ring
 path, backend = sys.argv[1:]
 with container.read(path) as file:
     buffer, begin = ring.load(file, backend=backend).pool(0)
@@ -323,8 +324,8 @@ def test_no_maps_without_linux(
     everything: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere nothing of the system is used but reading, and nothing is said."""
-    monkeypatch.setattr("wpack.residence.CAN_MAP", False)
-    monkeypatch.setattr(ring, "_libc", None)
+    monkeypatch.setattr("wpack.backends.CAN_MAP", False)
+    monkeypatch.setattr(address_space, "_libc", None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         memory = ring.load(everything, backend="mmap")

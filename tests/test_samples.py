@@ -124,3 +124,25 @@ def test_spec_halves_the_pools(name: str, expected: dict[str, int]) -> None:
 
     assert expected == {pool.name: pool.backing for pool in plan.pools}
     assert all(pool.ratio == pytest.approx(2, rel=1e-3) for pool in plan.pools)
+
+
+@pytest.mark.parametrize(
+    ("name", "backing", "stages"),
+    [
+        pytest.param(name, backing, stages, marks=pytest.mark.codec("int", *stages))
+        for name, backing, stages in [
+            ("deep-compression", 245_760, ("prune", "kmeans", "zstd")),
+            ("stacked", 122_880, ("int", "zstd")),
+        ]
+    ],
+)
+def test_coded_specs(name: str, backing: int, stages: tuple[str, ...]) -> None:
+    """The specs with codecs fit the transformer, and their pool has the chain that they
+    are named for."""
+    with checkpoint.open(FOLDER / "vit.safetensors") as file:
+        plan = make_plan(load(FOLDER / f"{name}.yaml"), file.infos).plan
+
+    assert [("blocks", backing, stages)] == [
+        (pool.name, pool.backing, pool.chain.names) for pool in plan.pools
+    ]
+    assert [3] == [len(group.infos) for group in plan.groups]

@@ -46,6 +46,18 @@ def test_test_split_chooses_nothing() -> None:
     assert {"test": {"m": 1.0}} == scores.latest
 
 
+def test_what_comes_of_it() -> None:
+    """The best validation, or without one the last step."""
+    none, scores = Scores("m", False), Scores("m", False)
+    none.add(0, "test", {"m": 0.9})
+    fill(scores, [0.5, 0.7, 0.6])
+
+    assert 9 == none.settle(9)
+    assert {"test": {"m": 0.9}} == none.latest
+    assert 1 == scores.settle(9)
+    assert {"validation": {"m": 0.7}} == scores.latest
+
+
 def test_unknown_metric() -> None:
     """A metric that the task does not have is named, with those it has."""
     with pytest.raises(UsageError) as caught:

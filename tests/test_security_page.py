@@ -10,6 +10,11 @@ import pytest
 from tests.hostile.catalogue import CASES, NAMES
 from tests.test_differential import MUTANTS, PLANS, SHARES
 
+#: Those that have hostile files.
+CODECS = (
+    *("int", "zstd", "prune", "kmeans", "pow2"),
+    *("float16", "bfloat16", "float8_e4m3"),
+)
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 PROOFS = sorted(set(re.findall(r"`(tests/[^`]+?\.py::[^`]+)`", PAGE)))
@@ -35,6 +40,7 @@ def test_every_promise_has_a_proof() -> None:
 
 
 @pytest.mark.technique("all_pairs", "hashed", "layered", "outer", "smh")
+@pytest.mark.codec(*CODECS)
 def test_figures() -> None:
     """The numbers on the page are the tests' own."""
     assert f"{len(CASES):,} cases" in PAGE

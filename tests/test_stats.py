@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.blobs import needs
+from tests.handmade import CODED, EVERYTHING, write
 from tests.strategies import block_lists, poolable
-from wpack import techniques
+from wpack import container, stages, techniques
 from wpack.plan import Plan
 from wpack.planner import make_plan
 from wpack.residence import residence
 from wpack.spec import parse
-from wpack.stats import FileStats, of_checkpoint, of_plan
+from wpack.stats import FileStats, of_checkpoint, of_container, of_plan
 from wpack.table import Block
 from wpack.tensors import BY_NAME, FLOAT32, DType, TensorInfo
 
@@ -98,6 +103,53 @@ def test_decompression_of_every_technique() -> None:
         assert stats.zero_copy is technique.zero_copy
 
 
+@needs("int, zstd")
+@pytest.mark.parametrize("told", ["", "{}", None])
+def test_stored_bytes_of_coded_files(tmp_path: Path, told: str | None) -> None:
+    """The file's own sizes, to the byte, in every sum; stages where it tells them."""
+    path = tmp_path / "c.wpool"
+    write(path, CODED)
+    with container.read(path) as file:
+        if told is not None:
+            file.metadata[stages.KEY] = told
+        found = of_container(file, residence(file.plan))
+        stored = {name: file.entries[name].nbytes for name in file.coded}
+    kept = sum(t.stored_bytes for t in found.tensors if t.kind == "kept")
+    header = path.stat().st_size - sum(t.stored_bytes for t in found.tensors)
+    by_pool = {pool.name: pool for pool in found.pools}
+
+    assert found.file_bytes == path.stat().st_size
+    assert found.header_bytes == header > 0
+    assert sum(p.stored_bytes for p in found.pools) + kept + header == found.file_bytes
+    assert by_pool["a"].stored_bytes == stored["pool/a"]
+    assert [g.stored_bytes for g in found.groups] == [
+        stored["kept/0"],
+        stored["kept/1"],
+    ]
+    assert found.exact
+    assert by_pool["a"].codecs == ("int", "zstd")
+    assert (by_pool["b"].stages, by_pool["b"].decoded_bytes) == (None, 0)
+    coded = [by_pool["a"], *found.groups]
+    assert [c.stages is not None for c in coded] == [told is None] * 3
+    for each in coded if told is None else ():
+        assert [s.codec for s in each.stages] == ["", *each.codecs]
+        assert each.stages[0].bytes == each.decoded_bytes
+        assert each.stages[-1].bytes == each.stored_bytes
+        assert 0 < each.entropy_bytes < each.decoded_bytes
+
+
+@needs("int, zstd")
+def test_coded_plans_are_bounds() -> None:
+    """Before an entropy coder has seen the values, sizes are the most there can be."""
+    most = sum(p.most_stored_bytes for p in [*CODED.pools, *CODED.groups])
+    found = stats_of(CODED, most + 99)
+
+    assert not found.exact
+    assert found.header_bytes == 99
+    assert found.pools[0].stages is None
+    assert stats_of(EVERYTHING, 999_999).exact
+
+
 def test_json_has_the_normative_keys() -> None:
     """The keys that scripts rely on are there, by name."""
     found = stats_of(planned([TensorInfo("w", FLOAT32, (4, 16))], 4), 100).to_json()
@@ -106,10 +158,12 @@ def test_json_has_the_normative_keys() -> None:
         "path", "format", "file_bytes", "header_bytes", "working_parameters",
         "free_parameters", "backing_parameters", "kept_parameters", "ratio",
         "inflated_bytes", "zero_copy_bytes", "copied_bytes", "pools", "tensors",
+        "exact", "decoded_bytes", "groups",
     } <= found.keys()  # fmt: skip
     assert {
         "name", "technique", "dtype", "codecs", "backing", "working", "ratio",
         "stored_bytes", "tensors", "multiplications", "random_accesses", "zero_copy",
+        "decoded_bytes", "stages", "entropy_bytes",
     } <= found["pools"][0].keys()  # fmt: skip
     assert {
         "name", "shape", "dtype", "kind", "parts", "stored_bytes", "zero_copy",

@@ -14,10 +14,13 @@ from wpack.tensors import (
     BLOCK,
     BY_CODE,
     BY_NAME,
+    FLOAT16,
     FLOAT32,
     FLOAT64,
+    DType,
     TensorInfo,
     blocks,
+    first_not_finite,
     from_float,
     sum_dtype,
     to_float,
@@ -87,3 +90,25 @@ def test_blocks_tile_the_range() -> None:
         (BLOCK, 2 * BLOCK),
         (2 * BLOCK, 2 * BLOCK + 5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest"),
+    [
+        (FLOAT64, 0x7FEF_FFFF_FFFF_FFFF),
+        (FLOAT32, 0x7F7F_FFFF),
+        (FLOAT16, 0x7BFF),
+        (BFLOAT16, 0x7F7F),
+    ],
+)
+def test_first_not_finite(dtype: DType, largest: int) -> None:
+    """Of the bits of the largest numbers, and of the first that are none."""
+    sign = 1 << 8 * dtype.itemsize - 1
+    bits = np.array([0, sign, 1, largest, largest | sign], f"<u{dtype.itemsize}")
+    raw = bits.view(dtype.raw)
+
+    assert first_not_finite(raw, dtype) is None
+    assert first_not_finite(raw[:0], dtype) is None
+    for bad in (largest + 1, largest + 2, sign | largest + 1, 2 * sign - 1):
+        bits[3] = bits[4] = bad
+        assert 3 == first_not_finite(raw, dtype)

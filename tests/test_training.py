@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.tiny import Points, network, recipe, same, state_of, tied
+from wpack.coded import Coded
 from wpack.data import TensorData
 from wpack.devices import place
 from wpack.distill import divergence
@@ -49,6 +50,7 @@ def training(
         wanted,
         teacher=teacher,
         storage=storage_dtypes(student),
+        coded=Coded(student),
         placement=place("cpu", wanted.precision),
         sampler=Sampler(26 if task is None else 1, wanted.batch_size, wanted.seed),
         steps=steps,
@@ -258,7 +260,7 @@ def test_restored_run_goes_on_alike(options: dict[str, Any]) -> None:
         file: {name: t.detach().clone() for name, t in named.items()}
         for file, named in first.state().items()
     }
-    second.restore(3, tensors, first.scaler.state_dict())
+    second.restore(3, tensors, first.values())
 
     assert take(first, 3) == take(second, 3)
     assert same(state_of(first.student), state_of(second.student))

@@ -12,16 +12,16 @@ import numpy as np
 from . import container, durable, weight_file
 from .diff import Difference, compare
 from .limits import Limits
-from .packing import Packed, Planned, non_finite, stored
+from .packing import Packed, Planned, encode, non_finite, refuse_fisher, stored, work
 from .pool import project
 from .residence import residence
 from .source import Source
+from .stages import Coding
 from .stats import FileStats, of_checkpoint, of_file, of_plan
 from .tensors import TensorInfo
 
 if TYPE_CHECKING:
     from .events import Event
-    from .plan import TensorPlan
     from .spec import Spec
     from .stopping import Stop
 
@@ -84,7 +84,8 @@ def compress(
 ) -> Packed:
     """Project a checkpoint onto its pools and write a ``.wpool``.
 
-    Memory: the pools' sums (4 bytes a backing weight) and one tensor.
+    Memory: the pools' sums (4 bytes a backing weight), one tensor, and what codecs
+    make of those.
 
     Args:
         force: Replace an output that exists.
@@ -100,23 +101,31 @@ def compress(
     durable.refuse_existing(output, force)
     with checkpoint.open(checkpoint_path, key, max_header=limits.max_header) as source:
         planned = make_plan(spec, source.infos)
-        total, done = sum(t.info.nbytes for t in planned.plan.pooled), 0
+        refuse_fisher(spec, planned.plan)
+        total, done = work(planned.plan), 0
 
-        def count(tensor: TensorPlan) -> None:
+        def count(nbytes: int, what: str) -> None:
             nonlocal done
-            done += tensor.info.nbytes
+            done += nbytes
             if progress is not None:
-                progress(done, total, "projecting")
+                progress(done, total, what)
 
         repair = {name: pool.repair or "none" for name, pool in spec.pools.items()}
-        backing = project(planned.plan, source.read, repair, count)
+        backing = project(
+            planned.plan,
+            source.read,
+            repair,
+            lambda tensor: count(tensor.info.nbytes, "projecting"),
+        )
         notes = [*source.notes, *planned.notes, *non_finite(backing, fail_on_nan)]
+        coded = encode(planned.plan, backing, source, count)
         container.write(
             output,
             planned.plan,
             spec.text,
             source.source(),
             stored(planned.plan, backing, source),
+            coded=coded,
             force=force,
         )
         plain = of_checkpoint(
@@ -126,8 +135,9 @@ def compress(
         packed = of_plan(
             planned.plan,
             os.fspath(output),
-            container.predicted_bytes(planned.plan, spec.text, source.source()),
+            container.predicted_bytes(planned.plan, spec.text, source.source(), coded),
             residence(planned.plan),
+            {name: Coding.of(each) for name, each in coded.items()},
         )
     return Packed(packed, plain, tuple(notes))
 
@@ -201,11 +211,7 @@ def evaluate(
     from . import tuning
 
     return tuning.evaluate(
-        path,
-        task,
-        device=device,
-        batch_size=batch_size,
-        limits=limits,
+        path, task, device=device, batch_size=batch_size, limits=limits
     )
 
 
@@ -284,12 +290,7 @@ def verify(path: StrPath, *, limits: Limits = LIMITS) -> tuple[str, ...]:
         return tuple(container.verify(file))
 
 
-def diff(
-    a: StrPath,
-    b: StrPath,
-    *,
-    limits: Limits = LIMITS,
-) -> Difference:
+def diff(a: StrPath, b: StrPath, *, limits: Limits = LIMITS) -> Difference:
     """Compare the working weights of two files of any kind."""
     with (
         weight_file.opened(a, limits=limits) as left,

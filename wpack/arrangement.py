@@ -1,20 +1,26 @@
-"""What a ``.wpool`` stores and where: pools, pads, kept tensors, in this order."""
+"""What a ``.wpool`` stores and where: pools, pads, kept tensors, groups of them."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from .chain import Chain
 from .errors import PlanError
 from .header import Entry
 from .names import name_problem
-from .plan import RESERVED_PREFIXES, Plan
+from .plan import RESERVED, RESERVED_PREFIXES, Plan
 from .tensors import BY_CODE, DType
 
 POOL_PREFIX = "pool/"
+GROUP_PREFIX = "kept/"
 #: Kept tensors start on a multiple of this; widest first, each lies on its elements.
 KEPT_ALIGNMENT = 8
+#: Codecs make bytes, whatever they are made from.
+BYTES = BY_CODE["U8"]
 
 _PAD = "__pad__."
 _PAD_NUMBER = re.compile(r"0|[1-9][0-9]*")
@@ -43,23 +49,90 @@ class Arrangement:
         return self.entries[-1].end_byte if self.entries else 0
 
 
-def arrange(plan: Plan) -> Arrangement:
-    """Place pools, pads and kept tensors.
+class Coded(NamedTuple):
+    """A pool or group of kept tensors that codecs store.
+
+    Attributes:
+        chain: The codecs.
+        dtype: Of its values, decoded.
+        numel: How many there are.
+    """
+
+    chain: Chain
+    dtype: DType
+    numel: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values, decoded."""
+        return self.numel * self.dtype.itemsize
+
+    @property
+    def most_stored_bytes(self) -> int:
+        """Bytes that the file holds of it: at most, and exactly where its chain has no
+        entropy coder."""
+        return self.chain.bound(self.numel, self.dtype)
+
+
+def coded(plan: Plan) -> dict[str, Coded]:
+    """Every coded pool and group by the name it is stored under, in the order of their
+    places."""
+    pools = {
+        POOL_PREFIX + pool.name: Coded(pool.chain, pool.dtype, pool.backing)
+        for pool in plan.pools
+        if pool.chain
+    }
+    groups = {
+        f"{GROUP_PREFIX}{index}": Coded(group.chain, group.dtype, group.numel)
+        for index, group in enumerate(plan.groups)
+    }
+    return pools | groups
+
+
+def arrange(plan: Plan, sizes: Mapping[str, int] | None = None) -> Arrangement:
+    """Place pools, pads, kept tensors and groups; what is coded last of its kind.
+
+    Args:
+        sizes: Stored name → bytes, for all that is coded; the most that each can take
+            unless given.
 
     Raises:
         PlanError: A tensor's or pool's name cannot stand in a file.
     """
     _check_names(plan)
+    if sizes is None:
+        sizes = {name: each.most_stored_bytes for name, each in coded(plan).items()}
     entries: list[Entry] = []
     for pool in plan.pools:
-        _pad(entries, plan.alignment)
-        _place(entries, POOL_PREFIX + pool.name, pool.dtype, (pool.backing,))
-    kept = sorted(plan.kept, key=lambda tensor: -tensor.info.dtype.itemsize)
+        if not pool.chain:
+            _pad(entries, plan.alignment)
+            _place(entries, POOL_PREFIX + pool.name, pool.dtype, (pool.backing,))
+    for pool in plan.pools:
+        if pool.chain:
+            name = POOL_PREFIX + pool.name
+            _place(entries, name, BYTES, (sizes[name],))
+    kept = [tensor.info for tensor in plan.kept if tensor.group is None]
     if kept:
         _pad(entries, KEPT_ALIGNMENT)
-    for tensor in kept:
-        _place(entries, tensor.name, tensor.info.dtype, tensor.info.shape)
+    for info in sorted(kept, key=lambda info: -info.dtype.itemsize):
+        _place(entries, info.name, info.dtype, info.shape)
+    for index in range(len(plan.groups)):
+        name = f"{GROUP_PREFIX}{index}"
+        _place(entries, name, BYTES, (sizes[name],))
     return Arrangement(plan.alignment, tuple(entries))
+
+
+def largest(plan: Plan) -> Arrangement:
+    """An arrangement and a header no smaller than any that the plan's values can lead
+    to, and the very one where every stored size is known."""
+    sizes = {name: each.most_stored_bytes for name, each in coded(plan).items()}
+    found = arrange(plan, sizes)
+    pools = [e for e in found.entries if e.name.startswith(POOL_PREFIX)]
+    if plan.exact or not pools or pools[-1].end_byte % KEPT_ALIGNMENT:
+        return found
+    # What takes fewer bytes may need a pad behind it, and that takes a name.
+    last = pools[-1].name
+    return arrange(plan, {**sizes, last: sizes[last] + 1}) if last in sizes else found
 
 
 def is_pad(entry: Entry) -> bool:
@@ -74,8 +147,8 @@ def _check_names(plan: Plan) -> None:
             raise PlanError(problem)
         if name.startswith(RESERVED_PREFIXES):
             raise PlanError(
-                f"the name {name!r} cannot be used: names starting"
-                f" {' or '.join(RESERVED_PREFIXES)} are the file format's own",
+                f"the name {name!r} cannot be used: {RESERVED} are the"
+                " file format's own",
                 hint="Rename it in the checkpoint",
             )
 
@@ -92,4 +165,4 @@ def _pad(entries: list[Entry], alignment: int) -> None:
     gap = -entries[-1].end_byte % alignment if entries else 0
     if gap:
         number = sum(map(is_pad, entries))
-        _place(entries, f"{_PAD}{number}", BY_CODE["U8"], (gap,))
+        _place(entries, f"{_PAD}{number}", BYTES, (gap,))

@@ -8,15 +8,13 @@ breaks a rule is told which.
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from . import strict_json, untrusted
-from .arrangement import POOL_PREFIX, is_pad
+from . import checksums, plan_text
+from .arrangement import BYTES, POOL_PREFIX, Coded, coded, is_pad
 from .errors import FormatError
 from .header import Entry, Header
 from .inputs import AGAIN, read_into
@@ -26,26 +24,19 @@ from .plan_reader import read_plan
 from .tensors import DType
 
 VERSION = "1"
-#: The key of ``wpool.sha256`` under which the header's own digest stands.
-HEADER_DIGEST = "__header__"
 
 #: Bytes read at a time where a whole file is checked.
 _CHUNK = 4 << 20
-_CHECKSUMS = "wpool.sha256"
-_KEYS = ("wpool.version", "wpool.plan", _CHECKSUMS, "wpool.spec", "wpool.source")
+_KEYS = (
+    "wpool.version",
+    plan_text.PLAIN,
+    plan_text.DEFLATED,
+    checksums.KEY,
+    "wpool.spec",
+    "wpool.source",
+)
 #: Metadata that any writer may add and every reader ignores.
 _INFORMATION = "wpool.info."
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-def header_sha256(text: bytes, digest: str) -> str:
-    """The SHA-256 of a header with zeros for its own digest.
-
-    Args:
-        text: The header, length included, up to the data section.
-        digest: What the header gives as its digest.
-    """
-    return hashlib.sha256(text.replace(digest.encode(), b"0" * 64)).hexdigest()
 
 
 def check_header(
@@ -67,27 +58,34 @@ def check_header(
     plan = _plan(header.metadata)
     _check_names(plan)
     stored = _without_padding(header)
-    _check_stored(plan, stored)
-    _check_places(plan, header.data_byte, stored)
-    sha256 = _checksums(header.metadata, stored)
-    working_bytes = sum(tensor.info.nbytes for tensor in plan.pooled)
-    if working_bytes > max_working_bytes:
-        raise FormatError(
-            f"its working weights take {working_bytes} bytes; the limit is"
-            f" {max_working_bytes}",
-            hint=f"If you trust the file, give --max-working-bytes {working_bytes}",
-        )
+    by_codecs = coded(plan)
+    _check_stored(plan, by_codecs, stored)
+    _check_places(plan, by_codecs, header.data_byte, stored)
+    sha256 = checksums.of(header.metadata, [entry.name for entry in stored])
+    _check_size(plan, by_codecs, max_working_bytes)
     # Only now: what a technique has to ask of a slice may take time with its size.
     _check_slices(plan)
-    if _CHECKSUMS not in header.metadata:
+    if checksums.KEY not in header.metadata:
         warnings.warn(f"{where}: the file holds no checksums", stacklevel=3)
         return plan, sha256
-    digest = sha256.pop(HEADER_DIGEST)
-    if header_sha256(text, digest) != digest:
+    digest = sha256.pop(checksums.HEADER)
+    if checksums.of_header(text, digest) != digest:
         raise FormatError(
             "its header is damaged: it has another SHA-256 than it says", hint=AGAIN
         )
     return plan, sha256
+
+
+def _check_size(plan: Plan, by_codecs: Mapping[str, Coded], most: int) -> None:
+    """What a reader makes of a few stored bytes has a limit."""
+    decoded = sum(each.nbytes for each in by_codecs.values())
+    nbytes = sum(tensor.info.nbytes for tensor in plan.pooled) + decoded
+    if nbytes > most:
+        what = "working weights and decoded values" if decoded else "working weights"
+        raise FormatError(
+            f"its {what} take {nbytes} bytes; the limit is {most}",
+            hint=f"If you trust the file, give --max-working-bytes {nbytes}",
+        )
 
 
 def _check_slices(plan: Plan) -> None:
@@ -108,7 +106,7 @@ def data_problems(
 ) -> list[str]:
     """Read all data and say what is wrong with it, one sentence a problem."""
     problems = []
-    if _CHECKSUMS not in header.metadata:
+    if checksums.KEY not in header.metadata:
         problems.append("the file holds no checksums")
     for entry in header.entries:
         digest, nonzero, above_one = hashlib.sha256(), 0, 0
@@ -153,14 +151,12 @@ def _plan(metadata: dict[str, str]) -> Plan:
         known = key in _KEYS or key.startswith(_INFORMATION)
         if key.startswith("wpool.") and not known:
             raise FormatError(f"unknown key {shown(key)}", where="__metadata__")
-    if "wpool.plan" not in metadata:
-        raise FormatError("there is no wpool.plan", where="__metadata__")
-    return read_plan(metadata["wpool.plan"])
+    return read_plan(plan_text.text_of(metadata))
 
 
 def _check_names(plan: Plan) -> None:
     """Names that are not stored, which the header cannot vouch for."""
-    names = [info.name for info, pieces in plan.tensors if pieces or info.alias_of]
+    names = [t.info.name for t in plan.tensors if t.pieces or t.info.alias_of]
     for pool in plan.pools:
         names += [piece.part for piece in pool.table.slices if piece.part]
     for name in names:
@@ -179,17 +175,24 @@ def _without_padding(header: Header) -> list[Entry]:
     return stored
 
 
-def _check_stored(plan: Plan, stored: list[Entry]) -> None:
-    """Every pool and kept tensor is stored as the plan says, and nothing else is."""
+def _check_stored(
+    plan: Plan, by_codecs: Mapping[str, Coded], stored: list[Entry]
+) -> None:
+    """Every pool, kept tensor and group is stored as the plan says, and nothing else
+    is."""
     wanted: dict[str, tuple[DType, tuple[int, ...]]] = {
         POOL_PREFIX + pool.name: (pool.dtype, (pool.backing,)) for pool in plan.pools
     }
-    wanted |= {t.info.name: (t.info.dtype, t.info.shape) for t in plan.kept}
+    alone = (t.info for t in plan.kept if t.group is None)
+    wanted |= {info.name: (info.dtype, info.shape) for info in alone}
+    wanted |= {name: (BYTES, ()) for name in by_codecs}
     for entry in stored:
         if entry.name not in wanted:
             raise FormatError(_why_stray(plan, entry.name), where=_place(entry))
         dtype, shape = wanted.pop(entry.name)
-        if entry.shape != shape or entry.dtype.code != dtype.code:
+        if entry.name in by_codecs:
+            _check_coded(entry, by_codecs[entry.name])
+        elif entry.shape != shape or entry.dtype.code != dtype.code:
             raise FormatError(
                 f"stored as {entry.dtype.code} {list(entry.shape)}, but the plan says"
                 f" {dtype.code} {list(shape)}",
@@ -203,16 +206,39 @@ def _check_stored(plan: Plan, stored: list[Entry]) -> None:
         )
 
 
+def _check_coded(entry: Entry, planned: Coded) -> None:
+    """What codecs have made is bytes, and of a size that they can have made."""
+    most, chain = planned.most_stored_bytes, planned.chain
+    if entry.dtype != BYTES or len(entry.shape) != 1:
+        raise FormatError(
+            f"stored as {entry.dtype.code} {list(entry.shape)}, but what codecs make is"
+            " U8 of one dimension",
+            where=_place(entry),
+        )
+    if entry.nbytes > most or (entry.nbytes != most and not chain.entropy):
+        exactly = "at most" if chain.entropy else "exactly"
+        raise FormatError(
+            f"{entry.nbytes} bytes are stored, but {', '.join(chain.names)} make"
+            f" {exactly} {most} of {planned.numel} values",
+            where=_place(entry),
+        )
+
+
 def _why_stray(plan: Plan, name: str) -> str:
     planned = plan.by_name.get(name)
     if planned is None:
         return "is stored, but the plan does not mention it"
     source = "an alias" if planned.kind == "alias" else "made from pools"
+    if planned.group is not None:
+        source = f"in group {planned.group}"
     return f"is stored, but it is {source} in the plan"
 
 
-def _check_places(plan: Plan, data_byte: int, stored: list[Entry]) -> None:
-    """Pools come first and start where a map may; the rest lies on its elements."""
+def _check_places(
+    plan: Plan, by_codecs: Mapping[str, Coded], data_byte: int, stored: list[Entry]
+) -> None:
+    """Pools come first and start where a map may unless they are coded; the rest lies
+    on its elements."""
     if data_byte % plan.alignment:
         raise FormatError(
             f"the data section starts at byte {data_byte}, no multiple of the plan's"
@@ -221,7 +247,8 @@ def _check_places(plan: Plan, data_byte: int, stored: list[Entry]) -> None:
     kept: Entry | None = None
     for entry in stored:
         is_pool = entry.name.startswith(POOL_PREFIX)
-        multiple = plan.alignment if is_pool else entry.dtype.itemsize
+        mapped = is_pool and entry.name not in by_codecs
+        multiple = plan.alignment if mapped else entry.dtype.itemsize
         if entry.begin_byte % multiple:
             raise FormatError(
                 f"starts at byte {entry.begin_byte} of the data, no multiple of"
@@ -234,26 +261,6 @@ def _check_places(plan: Plan, data_byte: int, stored: list[Entry]) -> None:
             raise FormatError(
                 f"stands after {_place(kept)}; pools come first", where=_place(entry)
             )
-
-
-def _checksums(metadata: Mapping[str, str], stored: list[Entry]) -> dict[str, str]:
-    text, where = metadata.get(_CHECKSUMS), _CHECKSUMS
-    if text is None:
-        return {}
-    try:
-        parsed: Any = strict_json.loads(text)
-    except ValueError as error:
-        raise FormatError(str(error), where=where) from None
-    names = (entry.name for entry in stored)
-    found = untrusted.keys_of(parsed, where, {HEADER_DIGEST, *names})
-    for name, digest in found.items():
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise FormatError(
-                f"the checksum of {shown(name)} is no SHA-256: 64 hexadecimal digits,"
-                " lower case",
-                where=where,
-            )
-    return dict(found)
 
 
 def _place(entry: Entry) -> str:

@@ -10,35 +10,46 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
-from . import conformance, durable, strict_json
-from .arrangement import POOL_PREFIX, is_pad
+from . import arrangement, checksums, conformance, durable
+from .arrangement import POOL_PREFIX, is_pad, largest
 from .arrangement import Arrangement as Arrangement
 from .arrangement import arrange as arrange
+from .chain import Encoded
+from .errors import FormatError
 from .header import (
     FORMAT_LIMIT,
     MAX_HEADER,
     Entry,
     Header,
-    build_header,
     read_header,
     read_raw,
 )
 from .inputs import naming, open_regular, read_bytes
+from .limits import physical_memory
+from .names import shown
 from .plan import Plan
+from .preamble import ZEROS, header_of, metadata_of
 from .source import Source as Source
 from .source import read_source
 
-_ZEROS = "0" * 64
+_NOTHING: Mapping[str, Encoded] = {}
 
 
-def predicted_bytes(plan: Plan, spec_text: str, source: Source) -> int:
-    """The size of the file that :func:`write` makes of these, to the byte."""
-    arrangement = arrange(plan)
-    metadata = _metadata(plan, spec_text, source)
-    return len(_header(metadata, arrangement, {})) + arrangement.nbytes
+def predicted_bytes(
+    plan: Plan,
+    spec_text: str,
+    source: Source,
+    coded: Mapping[str, Encoded] | None = None,
+) -> int:
+    """The size of the file that :func:`write` makes of these: to the byte where the
+    plan is exact or all that is coded is given, and at most otherwise."""
+    arranged = largest(plan) if coded is None else arrange(plan, _sizes(coded))
+    metadata = metadata_of(plan, spec_text, source, coded or {})
+    return len(header_of(metadata, arranged, {})) + arranged.nbytes
 
 
 def write(
@@ -48,13 +59,15 @@ def write(
     source: Source,
     stored: Iterable[tuple[str, Iterable[np.ndarray]]],
     *,
+    coded: Mapping[str, Encoded] = _NOTHING,
     force: bool = False,
 ) -> None:
     """Write a ``.wpool`` durably, one block at a time.
 
     Args:
-        stored: ``(name, raw blocks)`` for each of ``arrange(plan).stored``, in that
-            order; together the blocks are the tensor in row-major order.
+        stored: ``(name, raw blocks)`` for each of ``arrange(plan).stored`` that is not
+            coded, in that order; together the blocks are the tensor in row-major order.
+        coded: By the names they are stored under, all coded pools and kept tensors.
         force: Replace a file that exists.
 
     Raises:
@@ -62,27 +75,30 @@ def write(
         PlanError: As :func:`arrange`.
         ValueError: ``stored`` is not what the plan says.
     """
-    arrangement = arrange(plan)
-    metadata = _metadata(plan, spec_text, source)
-    data_byte = len(_header(metadata, arrangement, {}))
+    if coded.keys() != arrangement.coded(plan).keys():
+        raise ValueError(f"coded are {[*coded]}, not {[*arrangement.coded(plan)]}")
+    arranged = arrange(plan, _sizes(coded))
+    metadata = metadata_of(plan, spec_text, source, coded)
+    data_byte = len(header_of(metadata, arranged, {}))
+    blobs = {name: (name, (each.data,)) for name, each in coded.items()}
     digests: dict[str, str] = {}
-    nbytes = data_byte + arrangement.nbytes
+    nbytes = data_byte + arranged.nbytes
     check = _readable(os.fspath(path))
     with durable.replacing(path, nbytes, force=force, check=check) as output:
         supply = iter(stored)
-        for entry in arrangement.entries:
+        for entry in arranged.entries:
             if is_pad(entry):
                 output.write_at(bytes(entry.nbytes), data_byte + entry.begin_byte)
                 continue
-            name, blocks = next(supply, ("nothing", ()))
+            name, blocks = blobs.get(entry.name) or next(supply, ("nothing", ()))
             if name != entry.name:
                 raise ValueError(f"{entry.name} is the next to store, got {name}")
             digests[name] = _write_tensor(output, data_byte, entry, blocks)
         # The header's digest is made over itself with zeros in its own place, so that
         # every byte of the file is covered by some digest, or must be zero.
-        unsigned = _header(metadata, arrangement, digests)
-        digests[conformance.HEADER_DIGEST] = conformance.header_sha256(unsigned, _ZEROS)
-        output.write_at(_header(metadata, arrangement, digests), 0)
+        unsigned = header_of(metadata, arranged, digests)
+        digests[checksums.HEADER] = checksums.of_header(unsigned, ZEROS)
+        output.write_at(header_of(metadata, arranged, digests), 0)
 
 
 class Container:
@@ -96,6 +112,7 @@ class Container:
         header: The safetensors header.
         entries: Stored tensors by name, pads included, in the order of their places.
         sha256: Stored tensor → SHA-256 of its bytes; empty where the file has none.
+        coded: Stored tensor → what it is of, for those that codecs have made.
     """
 
     def __init__(
@@ -107,6 +124,7 @@ class Container:
         self.plan = plan
         self.entries = {entry.name: entry for entry in header.entries}
         self.sha256 = sha256
+        self.coded = arrangement.coded(plan)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -157,6 +175,27 @@ class Container:
         :func:`wpack.header.read_raw`."""
         return read_raw(self.fileno(), self.header, entry, begin, end, self.path)
 
+    def read_values(self, name: str, out: np.ndarray) -> None:
+        """Read a whole pool or kept tensor, and decode it where it is coded; beside
+        ``out`` this takes a few blocks of memory.
+
+        Args:
+            name: That it is stored under: a pool's is ``pool/<name>``.
+            out: ``(numel,)``, raw of the dtype that the plan gives; filled.
+
+        Raises:
+            FormatError: What is stored is damaged.
+            StorageError: The operating system could not read it.
+        """
+        entry = self.entries[name]
+        if name not in self.coded:
+            out[:] = self.read_range(entry, 0, entry.numel)
+            return
+        chain, dtype, _ = self.coded[name]
+        read, where = partial(self.read_range, entry), f"tensor {shown(name)}"
+        with naming(self.path):
+            chain.decode(read, entry.nbytes, dtype, out, where)
+
     def close(self) -> None:
         """Close the descriptor; closing twice does nothing."""
         fd, self._fd = self._fd, -1
@@ -189,7 +228,7 @@ def read(
         StorageError: The file cannot be opened or read.
     """
     if max_working_bytes is None:
-        max_working_bytes = 4 * _physical_memory()
+        max_working_bytes = 4 * physical_memory()
     if isinstance(path, int):
         fd, where = os.dup(path), f"descriptor {path}"
     else:
@@ -208,31 +247,19 @@ def verify(container: Container) -> list[str]:
         One sentence a problem, beginning with the stored tensor's name; empty for a
         sound file.
     """
-    return conformance.data_problems(
+    problems = conformance.data_problems(
         container.fileno(), container.header, container.sha256, container.path
     )
+    for name, (_, dtype, numel) in container.coded.items():
+        try:
+            container.read_values(name, np.empty(numel, dtype.raw))
+        except FormatError as error:
+            problems.append(error.what)
+    return problems
 
 
-def _metadata(plan: Plan, spec_text: str, source: Source) -> dict[str, str]:
-    """The header's metadata but for the checksums."""
-    return {
-        "format": "wpool",
-        "wpool.version": conformance.VERSION,
-        "wpool.plan": plan.to_json(),
-        "wpool.source": source.to_json(),
-        "wpool.spec": spec_text,
-    }
-
-
-def _header(
-    metadata: Mapping[str, str], arrangement: Arrangement, digests: Mapping[str, str]
-) -> bytes:
-    """The whole header; digests not known yet are zeros, which take as much room."""
-    names = [conformance.HEADER_DIGEST, *(entry.name for entry in arrangement.stored)]
-    sha256 = strict_json.dumps({name: digests.get(name, _ZEROS) for name in names})
-    return build_header(
-        {**metadata, "wpool.sha256": sha256}, arrangement.entries, arrangement.alignment
-    )
+def _sizes(coded: Mapping[str, Encoded]) -> dict[str, int]:
+    return {name: each.data.size for name, each in coded.items()}
 
 
 def _readable(where: str) -> Callable[[int], object]:
@@ -246,13 +273,6 @@ def _checked(fd: int, where: str, max_header: int, max_working_bytes: int) -> Co
     with naming(where):
         plan, sha256 = conformance.check_header(header, text, max_working_bytes, where)
     return Container(fd, where, header, plan, sha256)
-
-
-def _physical_memory() -> int:
-    """Bytes of memory in the machine; 16 GiB where it cannot be asked (Windows)."""
-    if not hasattr(os, "sysconf"):
-        return 16 << 30
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _write_tensor(

@@ -5,9 +5,10 @@
             print(event.step, event.loss)
 
 Nothing is printed and no signal is caught here.  When the loop has ended, the student
-holds the best weights, rounded to what its file will store: what is written is exactly
-what was evaluated.  On a CPU a run that was stopped anywhere and resumed gives the same
-bits as one that was not, provided torch uses the same number of threads.
+holds the best weights, rounded to what its file will store or decoded from its very
+bytes: what is written is exactly what was evaluated.  On a CPU a run that was stopped
+anywhere and resumed gives the same bits as one that was not, provided torch uses the
+same number of threads.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .coded import Coded
 from .data import fingerprint
 from .devices import place
 from .errors import StorageError, TrainingError
@@ -44,6 +46,7 @@ def finetune(
     run: Run | None = None,
     config: Mapping[str, Any] | None = None,
     storage: Mapping[str, torch.dtype] | None = None,
+    coded: Coded | None = None,
     device: str = "auto",
     stop: Stop = never,
 ) -> Iterator[Event]:
@@ -60,6 +63,7 @@ def finetune(
             as JSON values; a changed one is not resumed.
         storage: State-dict name of the student → dtype that it will be stored in; None:
             as the plan of a tied student says, and unchanged for another.
+        coded: What codecs store of it, and at the end the bytes; None: as planned.
         device: ``auto`` or a torch device.
         stop: Asked before each step and each batch of an evaluation.
 
@@ -73,7 +77,8 @@ def finetune(
         Interrupted: ``stop`` said so; the run was saved.
         StorageError: The last state could not be saved.
     """
-    job = _Job(student, task, recipe, teacher, storage, device, run, stop)
+    coded = coded or Coded(student)
+    job = _Job(student, task, recipe, teacher, storage, coded, device, run, stop)
     try:
         yield from job.start(config or {})
         while True:
@@ -101,6 +106,7 @@ class _Job:
         recipe: FinetuneSpec,
         teacher: nn.Module | None,
         storage: Mapping[str, torch.dtype] | None,
+        coded: Coded,
         device: str,
         run: Run | None,
         stop: Stop,
@@ -118,6 +124,7 @@ class _Job:
             recipe,
             teacher=teacher,
             storage=storage_dtypes(student) if storage is None else storage,
+            coded=coded,
             placement=self.placement,
             sampler=sampler,
             steps=self.steps,
@@ -190,8 +197,8 @@ class _Job:
         """Save the run; a failure is told and outlived, unless nothing comes after."""
         if self.run is None or self.training.step == self.saved:
             return
-        step, scaler = self.training.step, self.training.scaler.state_dict()
-        values = {"scaler": scaler, "scores": asdict(self.scores)}
+        step = self.training.step
+        values = {**self.training.values(), "scores": asdict(self.scores)}
         self.tried = step
         try:
             path = self.run.save(step, values, self.training.state())
@@ -234,15 +241,12 @@ class _Job:
         """Give the student the result, and evaluate that on ``test``."""
         scores, training = self.scores, self.training
         training.settle()
-        step = self.steps
-        if scores.best:
-            step = scores.best_step
-            scores.latest["validation"] = scores.best
-            if "test" in self.splits:
-                try:
-                    yield from self._tell(self._measure("test", step))
-                except Interrupted as interrupted:
-                    yield from self.interrupt(interrupted.exit_code)
+        step = scores.settle(self.steps)
+        if scores.best and "test" in self.splits:
+            try:
+                yield from self._tell(self._measure("test", step))
+            except Interrupted as interrupted:
+                yield from self.interrupt(interrupted.exit_code)
         after = dict(scores.latest)
         yield from self._tell(Finished(step, scores.metric, scores.before, after))
 
@@ -288,6 +292,6 @@ class _Job:
 
     def _restore(self, state: State) -> None:
         with blaming(f"step {state.step} of the run"):
-            self.training.restore(state.step, state.tensors, state.values["scaler"])
+            self.training.restore(state.step, state.tensors, state.values)
         self.scores = Scores(**state.values["scores"])
         self.saved = self.tried = state.step

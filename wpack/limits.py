@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from .header import MAX_HEADER
@@ -19,3 +20,10 @@ class Limits:
 
     max_header: int = MAX_HEADER
     max_working_bytes: int | None = None
+
+
+def physical_memory() -> int:
+    """Bytes of memory in the machine; 16 GiB where it cannot be asked (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return 16 << 30
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

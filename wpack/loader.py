@@ -1,4 +1,5 @@
-"""Loading: a ``.wpool`` as torch tensors that are views of the stored pool.
+"""Loading: a ``.wpool`` as torch tensors that are views of the stored pool, or of what
+it is decoded to, once, where codecs store it.
 
 Every tensor made from one pool is a view of one storage, which holds the pool as far as
 the longest read goes.  So ``torch.save`` and ``deepcopy`` of the whole dict keep the
@@ -62,11 +63,12 @@ def open(
         backend: ``mmap`` maps the file itself: nothing is read before it is used, and
             processes share its pages.  Cutting the file short meanwhile kills the
             process (SIGBUS), and writing to it shows: replace files by renaming, as
-            wpack does.  ``memfd`` reads each pool once into memory that can be mapped
-            as a ring; processes forked later share it, writes included.  ``copy`` needs
-            nothing of the system.  ``auto`` takes ``mmap`` on local file systems, else
-            ``memfd``; where the system refuses one, the next is taken with a warning.
-            Values are the same, bit for bit.
+            wpack does.  ``memfd`` reads or decodes each pool once, when a tensor of it
+            is first asked for, into memory that can be mapped as a ring; processes
+            forked later share it, writes included.  ``copy`` needs nothing of the
+            system.  ``auto`` takes ``mmap`` on local file systems for files without
+            coded pools, else ``memfd``; where the system refuses one, the next is taken
+            with a warning.  Values are the same, bit for bit.
         writable: Take no backend in which a write reaches only one of the tensors that
             share the weight.  What ``residence.copied`` names has memory of its own.
         verify: First read the whole file and check its SHA-256 sums.
@@ -77,8 +79,8 @@ def open(
     Raises:
         FormatError: The file breaks a rule of the format, or ``verify`` found damage.
         StorageError: The file cannot be opened, read or mapped.
-        UsageError: ``backend`` is unknown, forbidden by ``WPACK_NO_MMAP=1``, or
-            cannot be ``writable``.
+        UsageError: ``backend`` is unknown, forbidden by ``WPACK_NO_MMAP=1``,
+            cannot be ``writable``, or is ``mmap`` for a file with a coded pool.
     """
     file = container.read(
         path, max_header=max_header, max_working_bytes=max_working_bytes

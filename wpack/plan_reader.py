@@ -6,8 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import strict_json, techniques, untrusted
+from .chain import PLAIN, Chain
+from .chain_reader import chain_of
 from .errors import FormatError, SpecError
-from .plan import ALIGNMENTS, RESERVED_PREFIXES, VERSION, Plan, PoolPlan, TensorPlan
+from .plan import (
+    ALIGNMENTS,
+    RESERVED,
+    RESERVED_PREFIXES,
+    VERSION,
+    Plan,
+    PoolPlan,
+    TensorPlan,
+)
 from .table import Slice, SliceTable, block_shape
 from .techniques import Technique
 from .tensors import DType, TensorInfo
@@ -18,7 +28,10 @@ _PART_KEYS = frozenset({"pool", "start", "length", "numel"})
 _NAMED_PART_KEYS = _PART_KEYS | {"part"}
 _TENSOR_KEYS = frozenset({"name", "dtype", "shape"})
 #: All keys of a tensor → what kind it is.
-_KIND_OF = {_TENSOR_KEYS | {kind}: kind for kind in ("kept", "alias", "parts")}
+_KIND_OF = {
+    **{_TENSOR_KEYS | {kind}: kind for kind in ("kept", "alias", "parts")},
+    _TENSOR_KEYS | {"kept", "group"}: "kept",
+}
 
 
 def read_plan(text: str) -> Plan:
@@ -39,7 +52,9 @@ class _Reader:
     """Checks a plan's document while it builds the plan."""
 
     def __init__(self, document: Any) -> None:
-        keys = untrusted.keys_of(document, "plan", _PLAN_KEYS)
+        has_groups = isinstance(document, dict) and "groups" in document
+        wanted = _PLAN_KEYS | {"groups"} if has_groups else _PLAN_KEYS
+        keys = untrusted.keys_of(document, "plan", wanted)
         if keys["version"] != VERSION:
             raise FormatError(
                 f"version {keys['version']!r:.40} of the plan is not known, this wpack"
@@ -55,21 +70,25 @@ class _Reader:
         self.index = {pool[0]: i for i, pool in enumerate(self.pools)}
         if len(self.index) != len(self.pools):
             raise FormatError("two pools have the same name", where="plan")
+        self.groups = _groups(keys["groups"]) if has_groups else ()
         self.slices: list[list[Slice]] = [[] for _ in self.pools]
         tensors = [
             self._placed(t) for t in untrusted.items(keys["tensors"], "plan", "tensors")
         ]
         _check_names(tensors)
+        _check_groups(tensors, len(self.groups))
         pools = tuple(
-            PoolPlan(name, technique, dtype, SliceTable(backing, tuple(slices)))
-            for (name, technique, dtype, backing), slices in zip(
+            PoolPlan(name, technique, dtype, SliceTable(backing, tuple(slices)), chain)
+            for (name, technique, dtype, backing, chain), slices in zip(
                 self.pools, self.slices, strict=True
             )
         )
-        self.plan = Plan(pools, tuple(tensors), keys["alignment"])
+        self.plan = Plan(pools, tuple(tensors), keys["alignment"], self.groups)
 
-    def _pool(self, document: Any) -> tuple[str, Technique, DType, int]:
-        keys = untrusted.keys_of(document, "plan: pools", _POOL_KEYS)
+    def _pool(self, document: Any) -> tuple[str, Technique, DType, int, Chain]:
+        has_codecs = isinstance(document, dict) and "codecs" in document
+        wanted = _POOL_KEYS | {"codecs"} if has_codecs else _POOL_KEYS
+        keys = untrusted.keys_of(document, "plan: pools", wanted)
         name = untrusted.text(keys["name"], "plan: pools", "name")
         where = f"pool {name[:80]!r}"
         dtype = untrusted.dtype_of(keys["dtype"], where)
@@ -84,7 +103,8 @@ class _Reader:
             raise FormatError(str(error), where=where) from None
         except ValueError as error:
             raise FormatError(f"technique {technique} {error}", where=where) from None
-        return name, made, dtype, backing
+        chain = chain_of(keys["codecs"], where) if has_codecs else PLAIN
+        return name, made, dtype, backing, chain
 
     def _placed(self, document: Any) -> TensorPlan:
         """A tensor, or a refusal that names it: a sound one needs no place."""
@@ -112,10 +132,17 @@ class _Reader:
         if kind == "kept":
             if fields["kept"] is not True:
                 raise FormatError("kept must be true", where=where)
-            return TensorPlan(info)
+            group = self._group(fields["group"], where) if "group" in fields else None
+            return TensorPlan(info, group=group)
         if not dtype.poolable:
             raise FormatError(f"{dtype} cannot come from a pool", where=where)
         return TensorPlan(info, self._pieces(fields["parts"], info, where))
+
+    def _group(self, index: Any, where: str) -> int:
+        index = untrusted.integer(index, where, "group")
+        if index >= len(self.groups):
+            raise FormatError(f"is in group {index}, which is not there", where=where)
+        return int(index)
 
     def _refuse_keys(self, fields: Mapping[str, Any], where: str) -> None:
         """Say what is wrong with keys that are no tensor's."""
@@ -154,7 +181,7 @@ class _Reader:
                 f"reads pool {name[:80]!r}, which is not there", where=where
             )
         pool = self.index[name]
-        _, technique, _, backing = self.pools[pool]
+        _, technique, _, backing, _ = self.pools[pool]
         start = untrusted.integer(fields["start"], where, "start")
         if start >= backing:
             raise FormatError(
@@ -180,6 +207,39 @@ class _Reader:
         return pool, start, length, numel, label
 
 
+def _groups(document: Any) -> tuple[Chain, ...]:
+    """The codecs of each group, of which there is at least one."""
+    found = untrusted.items(document, "plan", "groups")
+    if not found:
+        raise FormatError("groups is an empty list", where="plan")
+    chains = []
+    for index, fields in enumerate(found):
+        where = f"group {index}"
+        keys = untrusted.keys_of(fields, where, {"codecs"})
+        chains.append(chain_of(keys["codecs"], where))
+    return tuple(chains)
+
+
+def _check_groups(tensors: Sequence[TensorPlan], count: int) -> None:
+    """Every group has tensors, all of one dtype."""
+    dtypes: dict[int, DType] = {}
+    for tensor in tensors:
+        if tensor.group is None:
+            continue
+        dtype = tensor.info.dtype
+        if not dtype.poolable:
+            raise FormatError(f"codecs cannot store {dtype}", where=_place(tensor))
+        of_group = dtypes.setdefault(tensor.group, dtype)
+        if dtype != of_group:
+            raise FormatError(
+                f"is {dtype}, but group {tensor.group} holds {of_group}",
+                where=_place(tensor),
+            )
+    for index in range(count):
+        if index not in dtypes:
+            raise FormatError("has no tensors", where=f"group {index}")
+
+
 def _check_names(tensors: Sequence[TensorPlan]) -> None:
     found: dict[str, TensorPlan] = {}
     aliases = []
@@ -188,10 +248,7 @@ def _check_names(tensors: Sequence[TensorPlan]) -> None:
         if name in found:
             raise FormatError("stands twice in the plan", where=_place(tensor))
         if name.startswith(RESERVED_PREFIXES):
-            raise FormatError(
-                f"names starting {' or '.join(RESERVED_PREFIXES)} are reserved",
-                where=_place(tensor),
-            )
+            raise FormatError(f"{RESERVED} are reserved", where=_place(tensor))
         found[name] = tensor
         if tensor.info.alias_of is not None:
             aliases.append(tensor)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
 
+from .chain import Chain
 from .errors import PlanError
 from .plan import Plan, PoolPlan, TensorPlan, alignment_of
 from .spec import Claims, PoolSpec, Spec, claims
@@ -38,15 +39,26 @@ def make_plan(spec: Spec, infos: Sequence[TensorInfo]) -> Planned:
         name: _budget(name, pool, claimed.pools[name], claimed.dtypes[name])
         for name, pool in spec.pools.items()
     }
+    sizes = {
+        name: budget * claimed.dtypes[name].itemsize for name, budget in budgets.items()
+    }
+    # Only what is stored as it is can be mapped.
     alignment = alignment_of(
-        sum(budgets[name] * claimed.dtypes[name].itemsize for name in budgets)
+        sum(sizes[name] for name, pool in spec.pools.items() if not pool.chain)
     )
     pools = tuple(
         PoolPlan(
             name,
             pool.make_technique(),
             claimed.dtypes[name],
-            _table(name, pool, claimed, budgets[name], alignment),
+            _table(
+                name,
+                pool,
+                claimed,
+                budgets[name],
+                alignment_of(sizes[name]) if pool.chain else alignment,
+            ),
+            pool.chain,
         )
         for name, pool in spec.pools.items()
     )
@@ -55,10 +67,15 @@ def make_plan(spec: Spec, infos: Sequence[TensorInfo]) -> Planned:
         for piece in planned.table.slices:
             pieces.setdefault(piece.tensor, []).append((index, piece))
     tensors = tuple(
-        TensorPlan(info, tuple(sorted(pieces.get(info.name, ()), key=_first)))
+        TensorPlan(
+            info,
+            tuple(sorted(pieces.get(info.name, ()), key=_first)),
+            claimed.groups.get(info.name),
+        )
         for info in infos
     )
-    return Planned(Plan(pools, tensors, alignment), claimed.notes)
+    chains = tuple(Chain(codecs) for codecs in spec.keep_codecs.values())
+    return Planned(Plan(pools, tensors, alignment, chains), claimed.notes)
 
 
 def _first(placed: tuple[int, Slice]) -> int:
@@ -84,16 +101,21 @@ def _budget(name: str, pool: PoolSpec, blocks: Sequence[Block], dtype: DType) ->
 
 
 def _table(
-    name: str, pool: PoolSpec, claimed: Claims, budget: int, alignment: int
+    name: str, pool: PoolSpec, claimed: Claims, budget: int, page_nbytes: int
 ) -> SliceTable:
     """The technique's layout, its pool rounded up to whole pages if a slice wraps: only
-    then can the pool be mapped several times back to back."""
+    then can the pool be mapped several times back to back, from the file or, if it is
+    coded, from where it has been decoded to.
+
+    Args:
+        page_nbytes: Of the pages.
+    """
     technique, blocks = pool.make_technique(), claimed.pools[name]
     itemsize = claimed.dtypes[name].itemsize
     try:
         table = technique.layout(blocks, budget)
         if table.wraps:
-            page = lcm(alignment, itemsize) // itemsize
+            page = lcm(page_nbytes, itemsize) // itemsize
             table = technique.layout(blocks, -(-budget // page) * page)
     except PlanError as error:
         raise PlanError(error.what, where=f"pool {name!r}", hint=error.hint) from None

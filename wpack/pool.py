@@ -15,6 +15,9 @@ from .plan import Plan, PoolPlan, TensorPlan
 from .table import Slice, SliceTable
 from .tensors import BLOCK, DType, blocks, from_float, sum_dtype, to_float
 
+#: What an error in any weight costs at least, beside the mean of its pool: one that
+#: was never seen to matter still counts.
+FLOOR = 1e-2
 #: ``read(name, first, numel)`` gives raw elements of a checkpoint's tensor, 1-D.
 Read = Callable[[str, int, int], np.ndarray]
 
@@ -38,6 +41,7 @@ def project(
     read: Read,
     repair: Mapping[str, str] | None = None,
     on_tensor: Callable[[TensorPlan], object] = lambda tensor: None,
+    costs: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Backing:
     """Give every pool of a plan starting values from trained weights.
 
@@ -47,9 +51,15 @@ def project(
             unrelated weights is √N_h too small, which in networks with normalisation
             multiplies the learning rate.
         on_tensor: Called after each pooled tensor, for progress.
+        costs: Pool, of a technique that takes a mean → tensor → ``(numel,)``, what an
+            error in each weight costs, which the mean is weighted by.
     """
+    costs = costs or {}
     projections = [
-        pool.technique.project(pool.table, sum_dtype(pool.dtype)) for pool in plan.pools
+        WeightedMean(pool, costs[pool.name])
+        if pool.name in costs
+        else pool.technique.project(pool.table, sum_dtype(pool.dtype))
+        for pool in plan.pools
     ]
     repaired = {name for name, how in (repair or {}).items() if how == "rms"}
     energy = dict.fromkeys(repaired, 0.0)
@@ -75,6 +85,44 @@ def project(
             _rescale(pool, values, energy[pool.name])
         backing.values[pool.name] = values
     return backing
+
+
+class WeightedMean:
+    """Σ (F + floor) · w / Σ (F + floor) over the working weights that read a backing
+    weight; a projection.
+
+    Args:
+        pool: Of a technique that takes a mean.
+        costs: Tensor → ``(numel,)``, its F, not negative.
+    """
+
+    def __init__(self, pool: PoolPlan, costs: Mapping[str, np.ndarray]) -> None:
+        # In float64, so that a weight that is read alone comes out as it went in.
+        double = np.dtype("<f8")
+        self.over = pool.technique.project(pool.table, double)
+        self.under = pool.technique.project(pool.table, double)
+        self.dtype, self.costs = sum_dtype(pool.dtype), costs
+        slices = pool.table.slices
+        total = sum(float(self._cost(piece, 0, piece.numel).sum()) for piece in slices)
+        self.floor = FLOOR * total / max(pool.working, 1) or 1.0
+
+    def add(self, piece: Slice, at: int, working: np.ndarray) -> None:
+        """As :meth:`wpack.techniques.Projection.add`."""
+        cost = self._cost(piece, at, len(working)) + self.floor
+        self.over.add(piece, at, cost * working)
+        self.under.add(piece, at, cost)
+
+    def finish(self) -> np.ndarray:
+        """The quotient; a backing weight that nothing reads is 0."""
+        under = self.under.finish()
+        under[under == 0] = 1.0
+        mean: np.ndarray = (self.over.finish() / under).astype(self.dtype)
+        return mean
+
+    def _cost(self, piece: Slice, at: int, numel: int) -> np.ndarray:
+        begin = piece.first + at
+        found: np.ndarray = self.costs[piece.tensor][begin : begin + numel]
+        return found.astype("<f8")
 
 
 def stored(pool: PoolPlan, values: np.ndarray) -> Iterator[np.ndarray]:

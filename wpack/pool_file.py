@@ -1,4 +1,5 @@
-"""An open ``.wpool`` whose tensors are torch views of the stored pools."""
+"""An open ``.wpool`` whose tensors are torch views of its pools, as they are stored or
+as they were decoded, once."""
 
 from __future__ import annotations
 
@@ -73,9 +74,15 @@ class PoolFile:
 
     @property
     def copied_nbytes(self) -> int:
-        """Bytes made so far beside the stored ones; once every tensor has been taken,
-        ``residence.copied_nbytes``."""
+        """Bytes made so far beside the stored and decoded ones; once every tensor has
+        been taken, ``residence.copied_nbytes``."""
         return self._memory.copied_nbytes if self._on_host else self._moved_nbytes
+
+    @property
+    def decoded_nbytes(self) -> int:
+        """Bytes decoded so far; once every tensor has been taken,
+        ``residence.decoded_nbytes``."""
+        return self._memory.decoded_nbytes
 
     @property
     def loaded(self) -> Loaded:
@@ -89,6 +96,8 @@ class PoolFile:
             *self._size(copied - wrapped),
             computed_seconds=self._memory.computing_seconds,
             copied_bytes=self.copied_nbytes,
+            decoded_bytes=self._memory.decoded_nbytes,
+            decoded_seconds=self._memory.decoding_seconds,
         )
 
     def keys(self) -> list[str]:

@@ -7,22 +7,15 @@ with the same reasons that loading acts on.  :mod:`wpack.ring` carries it out.
 from __future__ import annotations
 
 import mmap
-import os
-import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .errors import UsageError
+from .backends import candidates, coded_pool
 from .plan import Plan, PoolPlan, TensorPlan
 
-#: ``mmap``: the file's own pages, private copy-on-write.  ``memfd``: pools read once
-#: into shared anonymous memory.  ``copy``: ordinary memory, on any system.
-BACKENDS = ("mmap", "memfd", "copy")
 #: Most times a pool is mapped back to back, and most stretches a tensor is stitched
 #: from: Linux allows a process 65,530 maps.
 MAX_LAPS = 4096
-#: Whether this system can lay pages side by side.
-CAN_MAP = sys.platform == "linux" and sys.maxsize > 1 << 32
 
 
 class Run(NamedTuple):
@@ -66,7 +59,10 @@ class Residence:
             in memory.
         stitched: Tensor → the runs of pools whose pages, mapped back to back, are it.
         copied: Tensor → why not all of it is the stored bytes themselves.
-        copied_nbytes: Bytes that loading all tensors makes beside the stored ones.
+        copied_nbytes: Bytes that loading all tensors makes beside the stored ones, or
+            beside what those are decoded to.
+        decoded_nbytes: Bytes that coded pools and groups of kept tensors are decoded
+            to, each once; views of them are views like any other.
     """
 
     backend: str
@@ -75,6 +71,7 @@ class Residence:
     stitched: dict[str, tuple[Run, ...]]
     copied: dict[str, str]
     copied_nbytes: int
+    decoded_nbytes: int = 0
 
 
 class _Stretch(NamedTuple):
@@ -112,9 +109,9 @@ def residence(
         page_nbytes: Bytes of a page of memory.
 
     Raises:
-        UsageError: There is no such backend, or ``WPACK_NO_MMAP`` is no 0 or 1.
+        UsageError: As :func:`candidates`.
     """
-    backend = candidates(backend)[0]
+    backend = candidates(backend, coded=coded_pool(plan))[0]
     found = _reads(plan)
     pages = _Pages(plan, backend, page_nbytes)
     pools = tuple(map(pages.settle, plan.pools, found.extents))
@@ -128,36 +125,11 @@ def residence(
     copied_nbytes = sum(plan.by_name[name].info.nbytes for name in copied)
     copied_nbytes += sum(pool.copied_nbytes for pool in pools)
     copied |= _partly_copied(plan, found.views, pools)
-    return Residence(backend, pools, found.views, stitched, copied, copied_nbytes)
-
-
-def candidates(backend: str, *, writable: bool = False) -> tuple[str, ...]:
-    """The backends to try, the best first; ``copy`` is always the last.
-
-    Args:
-        writable: Writes must reach every tensor that shares the weight written.
-
-    Raises:
-        UsageError: There is no such backend, or it may not be used.
-    """
-    if backend not in ("auto", *BACKENDS):
-        raise UsageError(
-            f"there is no backend {backend!r} (there are: auto, {', '.join(BACKENDS)})"
-        )
-    forbidden = _no_mmap()
-    if backend == "mmap" and forbidden:
-        raise UsageError("backend mmap is forbidden by WPACK_NO_MMAP=1")
-    if backend == "mmap" and writable:
-        raise UsageError(
-            "backend mmap cannot be writable: a write would reach one tensor and not"
-            " those that share the weight",
-            hint="Use backend memfd or auto",
-        )
-    if backend == "copy" or not CAN_MAP:
-        return ("copy",)
-    if backend == "memfd" or forbidden or writable:
-        return ("memfd", "copy")
-    return BACKENDS
+    decoded_nbytes = sum(pool.nbytes for pool in plan.pools if pool.chain)
+    decoded_nbytes += sum(group.nbytes for group in plan.groups)
+    return Residence(
+        backend, pools, found.views, stitched, copied, copied_nbytes, decoded_nbytes
+    )
 
 
 def _reads(plan: Plan) -> _Reads:
@@ -181,13 +153,6 @@ def _reads(plan: Plan) -> _Reads:
             views[tensor.name] = index, start
             extents[index] = max(extents[index], start + length)
     return found
-
-
-def _no_mmap() -> bool:
-    value = os.environ.get("WPACK_NO_MMAP", "")
-    if value not in ("", "0", "1"):
-        raise UsageError(f"WPACK_NO_MMAP must be 0 or 1, got {value!r:.40}")
-    return value == "1"
 
 
 def _why_made(plan: Plan, tensor: TensorPlan) -> str:

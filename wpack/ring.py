@@ -1,4 +1,4 @@
-"""Address space: pages of a file laid out so that every range read is one stretch.
+"""Pools laid out in memory so that every range read is one stretch.
 
 A pool whose pages are mapped k times back to back is a ring cut open: a slice that
 wraps, or is longer than the pool, is straight there and costs no memory.  Linux only;
@@ -7,7 +7,6 @@ elsewhere, and where the system refuses, pools are read into ordinary memory.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import itertools
 import mmap
@@ -15,88 +14,22 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from .address_space import PAGE, Segment, is_remote, map_segments
+from .arrangement import GROUP_PREFIX, POOL_PREFIX
+from .backends import candidates, coded_pool
 from .container import Container
 from .inputs import read_into
 from .plan import TensorPlan
 from .pool import working_blocks
 from .residence import Residence as Residence
-from .residence import candidates
 from .residence import residence as residence
-
-PAGE = mmap.PAGESIZE
-# Flags that the mmap module lacks, as x86, arm64, riscv and s390 number them.
-_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
-#: File systems, by statfs magic, where a lost connection under a map would kill the
-#: process.
-_REMOTE = {
-    0x6969: "NFS",
-    0x517B: "SMB",
-    0xFE534D42: "SMB2",
-    0xFF534D42: "CIFS",
-    0x65735546: "FUSE",
-    0x01021997: "9p",
-    0x0BD00BD0: "Lustre",
-    0x00C36400: "Ceph",
-    0x5346414F: "AFS",
-    0x47504653: "GPFS",
-    0x19830326: "BeeGFS",
-}
 
 #: What an array or tensor can be made over; it keeps the memory as long as it lives.
 Buffer = mmap.mmap | np.ndarray
-
-
-class Segment(NamedTuple):
-    """Bytes of a file to be mapped; ``at_byte`` starts a page, and ``nbytes`` ends one
-    unless it is the last segment."""
-
-    fd: int
-    at_byte: int
-    nbytes: int
-
-
-def map_segments(segments: Sequence[Segment], *, shared: bool) -> mmap.mmap:
-    """Map segments back to back, readable and writable.
-
-    Args:
-        shared: Writes go to the file's pages, and are seen wherever those are mapped;
-            otherwise a page is copied when it is first written to.
-
-    Returns:
-        A buffer over all of them.  They stay mapped as long as it lives, that is, as
-        long as any array or tensor made from it: no file object is needed any more.
-
-    Raises:
-        OSError: The system refuses; nothing stays mapped.
-    """
-    # Address space first, so that nothing else can be put between two segments.  Its
-    # owner unmaps the whole range when it dies, whatever has been mapped over it.
-    private = mmap.MAP_PRIVATE | _MAP_NORESERVE
-    nbytes = sum(segment.nbytes for segment in segments)
-    whole = mmap.mmap(-1, nbytes, private | mmap.MAP_ANONYMOUS)
-    at = ctypes.addressof(ctypes.c_char.from_buffer(whole))
-    flags = _MAP_FIXED | (mmap.MAP_SHARED if shared else private)
-    protection = mmap.PROT_READ | mmap.PROT_WRITE
-    for fd, at_byte, length in segments:
-        if _libc().mmap(at, length, protection, flags, fd, at_byte) != at:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        at += length
-    return whole
-
-
-def is_remote(fd: int) -> bool:
-    """Whether a file lies where a map of it may fail later: a network file system or
-    one that a user's program serves."""
-    status = (ctypes.c_uint64 * 32)()  # struct statfs; its first word is the type
-    if _libc().fstatfs(fd, ctypes.byref(status)):
-        return False
-    return status[0] & 0xFFFFFFFF in _REMOTE
 
 
 def append_head(laid_out: Any, backing: int) -> None:
@@ -112,13 +45,16 @@ def append_head(laid_out: Any, backing: int) -> None:
 class Memory:
     """A container's tensors in this process, laid out as a residence says.
 
-    Maps are made at once, which reads nothing; what has to be read or computed is, when
-    it is first asked for.
+    Maps are made at once, which reads nothing; what has to be read, decoded or computed
+    is, when it is first asked for.  What is decoded is so once, into the memory that it
+    is held in.
 
     Attributes:
         residence: Where everything lies.
-        copied_nbytes: Bytes made so far beside the stored ones.
+        copied_nbytes: Bytes made so far beside the stored ones and the decoded ones.
+        decoded_nbytes: Bytes decoded so far.
         computing_seconds: Wall-clock time spent so far on tensors that are no view.
+        decoding_seconds: Wall-clock time spent so far on decoding, reading included.
 
     Raises:
         OSError: The system refuses to map.
@@ -126,11 +62,12 @@ class Memory:
 
     def __init__(self, container: Container, residence: Residence) -> None:
         self.residence = residence
-        self.copied_nbytes = 0
-        self.computing_seconds = 0.0
+        self.copied_nbytes = self.decoded_nbytes = 0
+        self.computing_seconds = self.decoding_seconds = 0.0
         self._container = container
         self._pools: list[tuple[Buffer, int] | None] = [None] * len(residence.pools)
         self._unread: dict[int, np.ndarray] = {}
+        self._groups: dict[int, np.ndarray] = {}
         self._stitched: dict[str, Buffer] = {}
         self._file: Buffer | None = None
         if residence.backend == "mmap":
@@ -156,15 +93,16 @@ class Memory:
         """A tensor that is no view of a pool (kept, stitched, computed): a buffer, and
         the byte in it where the tensor starts."""
         if not tensor.pieces:
-            return self._kept(tensor.name)
+            return self._kept(tensor)
         if tensor.name in self.residence.stitched:
             runs = self.residence.stitched[tensor.name]
             for index in {run.pool for run in runs} & self._unread.keys():
                 self._fill_pages(index)
             return self._stitched[tensor.name], runs[0].begin_byte % PAGE
-        started = time.perf_counter()
+        started, decoding = time.perf_counter(), self.decoding_seconds
         made = self._made(tensor)
-        self.computing_seconds += time.perf_counter() - started
+        decoding -= self.decoding_seconds
+        self.computing_seconds += time.perf_counter() - started + decoding
         self.copied_nbytes += tensor.info.nbytes
         return made, 0
 
@@ -172,6 +110,7 @@ class Memory:
         """Forget all memory that no array or tensor is using."""
         self._pools = [None] * len(self._pools)
         self._unread.clear()
+        self._groups.clear()
         self._stitched.clear()
         self._file = None
 
@@ -218,31 +157,56 @@ class Memory:
             self._stitched[name] = map_segments([first, *segments[1:]], shared=shared)
 
     def _read(self, index: int, room: np.ndarray) -> None:
-        """Read a pool's stored bytes into memory that has just been made for them."""
-        entry = self._container.pool_entry(self._container.plan.pools[index].name)
-        at_byte = self._container.at_byte(entry)
-        read_into(self._container.fileno(), room, at_byte, self._container.path)
+        """Put a pool, ``room`` of its raw dtype, into memory made for it."""
+        pool = self._container.plan.pools[index]
+        if pool.chain:
+            self._decode(POOL_PREFIX + pool.name, room)
+            return
+        at_byte = self._container.at_byte(self._container.pool_entry(pool.name))
+        path = self._container.path
+        read_into(self._container.fileno(), room.view("u1"), at_byte, path)
+
+    def _decode(self, name: str, room: np.ndarray) -> None:
+        """Decode what is stored under a name into memory made for it."""
+        started = time.perf_counter()
+        self._container.read_values(name, room)
+        self.decoding_seconds += time.perf_counter() - started
+        self.decoded_nbytes += room.nbytes
 
     def _fill_pages(self, index: int) -> None:
         """Read a pool into the pages that have been mapped for it."""
-        self._read(index, self._unread.pop(index))
+        room = self._unread[index]
+        self._read(index, room.view(self._container.plan.pools[index].dtype.raw))
+        del self._unread[index]  # only now: what failed is not to be taken for read
 
     def _buffer(self, index: int) -> np.ndarray:
         """A pool read once, and as much of its head appended as wrapping reads need."""
         pool, held = self._container.plan.pools[index], self.residence.pools[index]
         laid_out = np.empty(held.extent, pool.dtype.raw)
-        self._read(index, laid_out[: pool.backing].view("u1"))
+        self._read(index, laid_out[: pool.backing])
         append_head(laid_out, pool.backing)
         self.copied_nbytes += held.copied_nbytes
         return laid_out
 
-    def _kept(self, name: str) -> tuple[Buffer, int]:
-        entry = self._container.entries[name]
+    def _kept(self, tensor: TensorPlan) -> tuple[Buffer, int]:
+        if tensor.group is not None:
+            first = self._container.plan.groups[tensor.group].firsts[tensor.name]
+            return self._group(tensor.group), first * tensor.info.dtype.itemsize
+        entry = self._container.entries[tensor.name]
         if self._file is None:
             return self._container.read_range(entry, 0, entry.numel), 0
         if entry.dtype.code == "BOOL":  # reading refuses bytes that are neither 0 nor 1
             self._container.read_range(entry, 0, entry.numel)
         return self._file, self._container.at_byte(entry)
+
+    def _group(self, index: int) -> np.ndarray:
+        """Kept tensors that are coded together, one after another."""
+        if index not in self._groups:
+            group = self._container.plan.groups[index]
+            decoded = np.empty(group.numel, group.dtype.raw)
+            self._decode(f"{GROUP_PREFIX}{index}", decoded)
+            self._groups[index] = decoded
+        return self._groups[index]
 
     def _made(self, tensor: TensorPlan) -> np.ndarray:
         """The working weights of a tensor that is no range of backing weights."""
@@ -268,9 +232,10 @@ def load(
     space or maps left, a sandbox), the next is taken, with a warning.
 
     Raises:
-        UsageError: As :func:`wpack.residence.candidates`.
+        UsageError: As :func:`wpack.backends.candidates`.
     """
-    wanted = candidates(backend, writable=writable)
+    coded = coded_pool(container.plan)
+    wanted = candidates(backend, writable=writable, coded=coded)
     if backend == "auto" and wanted[0] == "mmap" and is_remote(container.fileno()):
         wanted = wanted[1:]
     for name, following in itertools.pairwise(wanted):
@@ -284,13 +249,3 @@ def load(
                 stacklevel=2,
             )
     return Memory(container, residence(container.plan, backend="copy"))
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    # The mmap module cannot be told where to map.
-    word, number = ctypes.c_size_t, ctypes.c_int
-    libc.mmap.argtypes = (word, word, number, number, number, ctypes.c_long)
-    libc.mmap.restype = word
-    return libc

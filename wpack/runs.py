@@ -5,6 +5,7 @@
     OUT.run/
       config.json             what the run is made of; a changed one is not resumed
       initial.safetensors     the first weights, where there was no checkpoint
+      fisher.safetensors      what an error in each weight costs, where asked for
       log.jsonl               one line an event, flushed line by line
       step-000120/            a state of the run; the newest two are kept
         training.safetensors
@@ -42,6 +43,8 @@ from .temporaries import Calls, remove_if_dead
 KEEP = 2
 #: The first weights of a run without a checkpoint.
 INITIAL = "initial.safetensors"
+#: The Fisher information that the run goes by.
+FISHER = "fisher.safetensors"
 
 _STATE = re.compile(r"step-(\d{6,})")
 _TEMPORARY = re.compile(r"\..+\.wpack-[0-9a-f]{8}\.tmp")
@@ -193,7 +196,7 @@ class Run:
             raise UsageError(
                 f"cannot be a run folder: {error.strerror}", where=self.folder
             ) from None
-        found.discard(INITIAL)  # left by a start that came no further
+        found -= {INITIAL, FISHER}  # left by a start that came no further
         if not found:
             return
         if not self.resume:

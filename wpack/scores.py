@@ -53,6 +53,17 @@ class Scores:
         self.best, self.best_step = metrics, step
         return True
 
+    def settle(self, last: int) -> int:
+        """Go back to the best validation, which from now on is the latest.
+
+        Returns:
+            The step of the result; ``last`` where nothing was validated.
+        """
+        if not self.best:
+            return last
+        self.latest["validation"] = self.best
+        return self.best_step
+
     def _is_better(self, metrics: Metrics) -> bool:
         new, old = metrics[self.metric], self.best.get(self.metric, math.nan)
         if math.isnan(new) or math.isnan(old):

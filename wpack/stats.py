@@ -7,151 +7,25 @@ Every byte of the file is attributed: Σ ``stored_bytes`` over the tensors plus
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import weight_file
+from . import stages, weight_file
+from .arrangement import GROUP_PREFIX, POOL_PREFIX
 from .container import Container
+from .costs import FileStats as FileStats
+from .costs import GroupStats as GroupStats
+from .costs import Loaded as Loaded
+from .costs import LoadStats as LoadStats
+from .costs import PartStats as PartStats
+from .costs import PoolStats as PoolStats
+from .costs import StageStats as StageStats
+from .costs import TensorStats as TensorStats
 from .limits import Limits
-from .plan import Plan, PoolPlan
+from .plan import Group, Plan, PoolPlan, TensorPlan
 from .residence import Residence, residence
+from .stages import Coding
 from .tensors import TensorInfo
-
-
-@dataclass(frozen=True)
-class PartStats:
-    """One slice of a tensor: ``numel`` working weights from ``length`` of a pool."""
-
-    pool: str
-    start: int
-    length: int
-    numel: int
-
-
-@dataclass(frozen=True)
-class TensorStats:
-    """One tensor.
-
-    Attributes:
-        kind: ``pooled``, ``kept`` or ``alias``.
-        stored_bytes: What it costs in the file; a pooled tensor's is its share of its
-            pools, by working weights.
-        zero_copy: Whether loading it copies nothing.
-        why_copied: Why it is not a view, or "".
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    kind: str
-    parts: tuple[PartStats, ...]
-    stored_bytes: int
-    zero_copy: bool
-    why_copied: str = ""
-
-
-@dataclass(frozen=True)
-class PoolStats:
-    """One pool.
-
-    Attributes:
-        ratio: N_w / N_b.
-        multiplications: How many make all its working weights (the paper's Table I).
-        random_accesses: How many of its reads leave the order of storage.
-        zero_copy: Whether its technique gives backing weights as they lie, with no
-            work for a weight.  Which tensors are views, the tensors say.
-    """
-
-    name: str
-    technique: str
-    dtype: str
-    codecs: tuple[str, ...]
-    backing: int
-    working: int
-    ratio: float
-    stored_bytes: int
-    tensors: int
-    multiplications: int
-    random_accesses: int
-    zero_copy: bool
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What the tensors taken from a file have cost; aliases count once.
-
-    Attributes:
-        views: Tensors that are stored bytes and nothing else: ranges of pools as they
-            lie in memory, and what the file keeps as it is.
-        wrapped: Tensors that are a range of their pool with its head appended, where
-            its pages could not be laid back to back.
-        computed: Tensors with memory of their own: made by a technique, converted to
-            another dtype, or joined from parts that do not lie side by side.
-        computed_seconds: Wall-clock time in which those were made, reading what they
-            are made from included.
-        copied_bytes: Bytes made beside the stored ones: ``computed_bytes``, and what
-            was appended to pools.
-    """
-
-    views: int
-    views_bytes: int
-    wrapped: int
-    wrapped_bytes: int
-    computed: int
-    computed_bytes: int
-    computed_seconds: float
-    copied_bytes: int
-
-
-@dataclass(frozen=True)
-class LoadStats(Loaded):
-    """What it took to open a file and take every tensor.
-
-    Attributes:
-        backend: ``mmap``, ``memfd`` or ``copy``.
-        seconds: Wall-clock time of all of it.  What is mapped has not been read then.
-    """
-
-    backend: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class FileStats:
-    """One file.
-
-    Attributes:
-        header_bytes: Header, alignment and padding.
-        working_parameters: Trainable entries of the tensors that a network computes
-            with, aliases once.  Running statistics and integers are no parameters.
-        free_parameters: Trainable entries stored: backing weights and kept parameters.
-        ratio: ``working_parameters / free_parameters``.
-        inflated_bytes: Bytes of all tensors when each stands on its own.
-        zero_copy_bytes: Bytes of working weights and kept tensors loaded as views.
-        copied_bytes: Bytes that loading makes beside the stored ones.
-        load: What loading took, where it was tried.
-    """
-
-    path: str
-    format: str
-    file_bytes: int
-    header_bytes: int
-    working_parameters: int
-    free_parameters: int
-    backing_parameters: int
-    kept_parameters: int
-    ratio: float
-    inflated_bytes: int
-    zero_copy_bytes: int
-    copied_bytes: int
-    pools: tuple[PoolStats, ...]
-    tensors: tuple[TensorStats, ...]
-    load: LoadStats | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The normative entry of ``wpack stats --json``."""
-        return asdict(self)
 
 
 def of_file(path: str | os.PathLike[str], backend: str, limits: Limits) -> FileStats:
@@ -172,25 +46,23 @@ def of_file(path: str | os.PathLike[str], backend: str, limits: Limits) -> FileS
         )
 
 
-def of_plan(plan: Plan, path: str, file_bytes: int, residence: Residence) -> FileStats:
-    """What a ``.wpool`` of this plan costs, written or yet to be."""
-    shares = _shares(plan)
-    tensors = tuple(
-        TensorStats(
-            name=t.name,
-            shape=t.info.shape,
-            dtype=t.info.dtype.name,
-            kind=t.kind,
-            parts=tuple(
-                PartStats(plan.pools[i].name, s.start, s.length, s.numel)
-                for i, s in t.pieces
-            ),
-            stored_bytes=shares[t.name],
-            zero_copy=t.name not in residence.copied,
-            why_copied=residence.copied.get(t.name, ""),
-        )
-        for t in plan.tensors
-    )
+def of_plan(
+    plan: Plan,
+    path: str,
+    file_bytes: int,
+    residence: Residence,
+    codings: Mapping[str, Coding] | None = None,
+) -> FileStats:
+    """What a ``.wpool`` of this plan costs, written or yet to be.
+
+    Args:
+        file_bytes: Its size: at most, where the plan is not exact and there are no
+            ``codings``.
+        codings: Stored name → what that takes, for every pool and group of kept tensors
+            that is coded; None where they have yet to be.
+    """
+    sizes = _Sizes(plan, codings)
+    tensors = tuple(_tensor_stats(plan, t, residence, sizes) for t in plan.tensors)
     backing = sum(pool.backing for pool in plan.pools)
     kept = parameters(t.info for t in plan.kept)
     working = kept + sum(pool.working for pool in plan.pools)
@@ -211,14 +83,23 @@ def of_plan(plan: Plan, path: str, file_bytes: int, residence: Residence) -> Fil
             if t.kind != "alias" and t.name not in residence.copied
         ),
         copied_bytes=residence.copied_nbytes,
-        pools=tuple(_pool_stats(plan, pool) for pool in plan.pools),
+        pools=tuple(_pool_stats(pool, sizes) for pool in plan.pools),
         tensors=tensors,
+        exact=plan.exact or codings is not None,
+        decoded_bytes=residence.decoded_nbytes,
+        groups=tuple(_group_stats(*each, sizes) for each in enumerate(plan.groups)),
     )
 
 
 def of_container(container: Container, residence: Residence) -> FileStats:
     """What a ``.wpool`` file costs."""
-    return of_plan(container.plan, str(container.path), container.file_bytes, residence)
+    told = stages.loads(container.metadata.get(stages.KEY, ""))
+    codings = {
+        name: stages.checked(told.get(name), coded, container.entries[name].nbytes)
+        for name, coded in container.coded.items()
+    }
+    path, file_bytes = str(container.path), container.file_bytes
+    return of_plan(container.plan, path, file_bytes, residence, codings)
 
 
 def of_checkpoint(
@@ -267,37 +148,100 @@ def parameters(infos: Iterable[TensorInfo]) -> int:
     return sum(info.numel for info in infos if info.trainable)
 
 
-def _pool_stats(plan: Plan, pool: PoolPlan) -> PoolStats:
+class _Sizes:
+    """What pools and kept tensors take in the file: measured, or at most."""
+
+    def __init__(self, plan: Plan, codings: Mapping[str, Coding] | None) -> None:
+        self._codings = codings
+        #: Bytes of the file that each tensor answers for.
+        self.shares = dict.fromkeys(plan.by_name, 0)
+        for tensor in plan.kept:
+            self.shares[tensor.name] = tensor.info.nbytes
+        for index, group in enumerate(plan.groups):
+            nbytes = self.stored(f"{GROUP_PREFIX}{index}", group)
+            sizes = [(info.name, info.numel) for info in group.infos]
+            self.shares |= dict.fromkeys((name for name, _ in sizes), 0)
+            self._deal(nbytes, group.numel, sizes)
+        for pool in plan.pools:
+            nbytes = self.stored(POOL_PREFIX + pool.name, pool)
+            pieces = [(piece.tensor, piece.numel) for piece in pool.table.slices]
+            self._deal(nbytes, pool.working, pieces)
+
+    def _deal(self, nbytes: int, numel: int, pieces: list[tuple[str, int]]) -> None:
+        """Deal bytes out by weights, cumulatively rounded, so that the shares add up
+        exactly."""
+        made = 0
+        for name, count in pieces:
+            before = made * nbytes // numel
+            made += count
+            self.shares[name] += made * nbytes // numel - before
+
+    def stored(self, name: str, planned: PoolPlan | Group) -> int:
+        """Bytes stored under a name."""
+        if not planned.chain or self._codings is None:
+            return planned.most_stored_bytes
+        return self._codings[name].stored_bytes
+
+    def coding(self, name: str) -> dict[str, Any]:
+        """The fields ``stages`` and ``entropy_bytes`` of a pool or group."""
+        found = self._codings.get(name) if self._codings else None
+        if found is None or found.entropy_nbytes is None:
+            return {}
+        steps = tuple(StageStats(*stage) for stage in found.stages)
+        return {"stages": steps, "entropy_bytes": found.entropy_nbytes}
+
+
+def _tensor_stats(
+    plan: Plan, tensor: TensorPlan, residence: Residence, sizes: _Sizes
+) -> TensorStats:
+    name = tensor.name
+    return TensorStats(
+        name=name,
+        shape=tensor.info.shape,
+        dtype=tensor.info.dtype.name,
+        kind=tensor.kind,
+        parts=tuple(
+            PartStats(plan.pools[i].name, s.start, s.length, s.numel)
+            for i, s in tensor.pieces
+        ),
+        stored_bytes=sizes.shares[name],
+        zero_copy=name not in residence.copied,
+        why_copied=residence.copied.get(name, ""),
+        codecs=() if tensor.group is None else plan.groups[tensor.group].chain.names,
+    )
+
+
+def _pool_stats(pool: PoolPlan, sizes: _Sizes) -> PoolStats:
+    name = POOL_PREFIX + pool.name
     return PoolStats(
         name=pool.name,
         technique=pool.technique.name,
         dtype=pool.dtype.name,
-        codecs=(),
+        codecs=pool.chain.names,
         backing=pool.backing,
         working=pool.working,
         ratio=pool.ratio,
-        stored_bytes=pool.nbytes,
+        stored_bytes=sizes.stored(name, pool),
         tensors=len({s.tensor for s in pool.table.slices}),
         multiplications=pool.technique.multiplications(pool.table),
         random_accesses=pool.technique.random_accesses(pool.table),
         zero_copy=pool.technique.zero_copy,
+        decoded_bytes=pool.nbytes if pool.chain else 0,
+        **sizes.coding(name),
     )
 
 
-def _shares(plan: Plan) -> dict[str, int]:
-    """Bytes of the file that each tensor answers for.
-
-    A pool's bytes are dealt out by working weights, cumulatively rounded, so that the
-    shares add up to the pool exactly.
-    """
-    shares = {t.name: t.info.nbytes if t.kind == "kept" else 0 for t in plan.tensors}
-    for pool in plan.pools:
-        made = 0
-        for piece in pool.table.slices:
-            before = made * pool.nbytes // pool.working
-            made += piece.numel
-            shares[piece.tensor] += made * pool.nbytes // pool.working - before
-    return shares
+def _group_stats(index: int, group: Group, sizes: _Sizes) -> GroupStats:
+    name = f"{GROUP_PREFIX}{index}"
+    return GroupStats(
+        dtype=group.dtype.name,
+        codecs=group.chain.names,
+        tensors=len(group.infos),
+        numel=group.numel,
+        stored_bytes=sizes.stored(name, group),
+        decoded_bytes=group.nbytes,
+        **sizes.coding(name),
+    )
 
 
 def _ratio(working: int, free: int) -> float:

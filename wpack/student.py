@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .arrangement import POOL_PREFIX, arrange
+from .arrangement import POOL_PREFIX, arrange, coded
 from .plan import Plan, TensorPlan
 from .slots import match, slots
 from .tensors import DType, TensorInfo, blocks, from_float
@@ -46,11 +46,15 @@ def tie(module: nn.Module, plan: Plan, backing: Mapping[str, np.ndarray]) -> Tie
 
 
 def stored(student: Tied) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
-    """What a file of a student holds, in the file's order, raw in its dtypes."""
+    """What a file of a student holds uncoded, in the file's order, raw in its
+    dtypes."""
     dtypes = {POOL_PREFIX + pool.name: pool.dtype for pool in student.plan.pools}
     values = {POOL_PREFIX + name: pool for name, pool in student.backing().items()}
     values |= student.kept()
+    is_coded = coded(student.plan)
     for entry in arrange(student.plan).stored:
+        if entry.name in is_coded:
+            continue
         dtype = dtypes.get(entry.name, entry.dtype)
         yield entry.name, raw_blocks(values[entry.name], dtype)
 

@@ -72,6 +72,14 @@ FLOAT32 = BY_NAME["float32"]
 FLOAT16 = BY_NAME["float16"]
 BFLOAT16 = BY_NAME["bfloat16"]
 
+#: The bits of infinity; above them are NaNs, but for the sign.
+_INFINITIES = {
+    FLOAT64: 0x7FF0_0000_0000_0000,
+    FLOAT32: 0x7F80_0000,
+    FLOAT16: 0x7C00,
+    BFLOAT16: 0x7F80,
+}
+
 
 class TensorInfo(NamedTuple):
     """A tensor's name, element type and shape, as a header tells them.
@@ -144,6 +152,17 @@ def from_float(values: np.ndarray, dtype: DType) -> np.ndarray:
         # The carry of a NaN's payload could turn it into an infinity: keep it quiet.
         raw[nan] = (bits[nan] >> np.uint32(16)).astype("<u2") | np.uint16(0x40)
     return raw
+
+
+def first_not_finite(raw: np.ndarray, dtype: DType) -> int | None:
+    """Where the first NaN or infinity among raw elements of a poolable ``dtype`` is;
+    None where there is none."""
+    bits = raw.view(f"<u{dtype.itemsize}")
+    # The sign, the highest bit, goes.
+    magnitudes = bits & bits.dtype.type((1 << 8 * dtype.itemsize - 1) - 1)
+    if not len(raw) or magnitudes.max() < _INFINITIES[dtype]:
+        return None
+    return int(np.argmax(magnitudes >= _INFINITIES[dtype]))
 
 
 def blocks(numel: int) -> Iterator[tuple[int, int]]:

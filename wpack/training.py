@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import sampling
 from .averaging import RunningMean
+from .coded import Coded
 from .data import Data
 from .devices import Placement
 from .distill import blend, divergence
@@ -39,7 +40,7 @@ class Training:
     Attributes:
         step: Steps taken.
         best: State-dict name → tensor of the best weights so far, as they would be
-            stored, on the CPU; empty before :meth:`keep`.
+            stored (what is coded: its bytes), on the CPU; empty before :meth:`keep`.
         rate: Learning rate of the last step taken.
 
     Args:
@@ -47,6 +48,7 @@ class Training:
         teacher: Moved to the device and put in ``eval`` mode; not called without
             ``recipe.distill``.
         storage: State-dict name of the student → dtype it will be stored in.
+        coded: What codecs store of the student.
         sampler: Which examples a step sees.
         steps: Steps of the whole run.
 
@@ -64,6 +66,7 @@ class Training:
         *,
         teacher: nn.Module | None,
         storage: Mapping[str, torch.dtype],
+        coded: Coded,
         placement: Placement,
         sampler: sampling.Sampler,
         steps: int,
@@ -73,6 +76,7 @@ class Training:
         self.recipe = recipe
         self.teacher = _ready(teacher, placement) if recipe.distill else None
         self.storage = storage
+        self.coded = coded
         self.placement = placement
         self.sampler = sampler
         self.steps = steps
@@ -112,15 +116,18 @@ class Training:
         with sampling.seeded(self.placement.device, recipe.seed, _DROPOUT, step):
             generator = sampling.generator(recipe.seed, _AUGMENTATION, step)
             batch = self.placement.move(data.batch(indices, generator))
-            loss = self._loss(batch)
-            self.optimizer.zero_grad()
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            with self.coded.in_place(step, self.steps):
+                loss = self._loss(batch)
+                self.optimizer.zero_grad()
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.coded.refine_gradients()
         if recipe.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
         set_learning_rate(self.optimizer, self.rate)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.coded.hold()
         self.step += 1
         if self.mean:
             self.mean.update(self.weights(), self.step)
@@ -147,24 +154,29 @@ class Training:
     def as_stored(self) -> Iterator[dict[str, Tensor]]:
         """The student with the weights that a file of this moment would hold, for as
         long as the block lasts: the running mean where there is one, rounded to the
-        dtypes of :attr:`storage`.  Gives these weights, not copied."""
+        dtypes of :attr:`storage` or encoded and decoded.  Gives what :attr:`best` is
+        made of, not copied."""
         live = self.weights()
         source = self.mean.tensors if self.mean else live
-        stored = {
+        held = {
             name: value.to(self.storage.get(name, value.dtype)).to(value.dtype)
             for name, value in source.items()
+            if name not in self.coded.names
         }
+        held |= self.coded.encode(source, live)
+        stored = self.coded.decode(held)
         changed = [name for name in live if stored[name] is not live[name]]
         saved = {name: live[name].clone() for name in changed}
         self.load({name: stored[name] for name in changed})
         try:
-            yield stored
+            yield held
         finally:
             self.load(saved)
 
     def keep(self, weights: Mapping[str, Tensor]) -> None:
-        """Remember weights as the best so far."""
+        """Remember what :meth:`as_stored` gave as the best weights so far."""
         self.best = {name: w.detach().cpu().clone() for name, w in weights.items()}
+        self.coded.keep()
 
     def settle(self) -> None:
         """Give the student the result for good: the best weights, or the last ones
@@ -172,7 +184,7 @@ class Training:
         if not self.best:
             with self.as_stored() as weights:
                 self.keep(weights)
-        self.load(self.best)
+        self.load(self.coded.decode(self.best))
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -199,16 +211,22 @@ class Training:
             **_prefixed("model", self.weights()),
             **_prefixed("optimizer", state_tensors(self.optimizer, self.student)),
             **_prefixed("mean", self.mean.tensors if self.mean else {}),
+            **_prefixed("coded", self.coded.state()),
         }
         return {"training": training, **({"best": self.best} if self.best else {})}
+
+    def values(self) -> dict[str, Any]:
+        """What else they depend on, as JSON values."""
+        values = {"scaler": self.scaler.state_dict()}
+        return {**values, "codecs": self.coded.sizes()} if self.coded else values
 
     def restore(
         self,
         step: int,
         tensors: Mapping[str, Mapping[str, Tensor]],
-        scaler: dict[str, Any],
+        values: Mapping[str, Any],
     ) -> None:
-        """Go back to a :meth:`state`, and to the scaler's of the same moment."""
+        """Go back to a :meth:`state`, and to the :meth:`values` of the same moment."""
         saved = tensors["training"]
         self.load(_stripped("model", saved))
         load_state_tensors(self.optimizer, self.student, _stripped("optimizer", saved))
@@ -216,7 +234,9 @@ class Training:
             for name, value in _stripped("mean", saved).items():
                 self.mean.tensors[name].copy_(value)
         self.best = dict(tensors.get("best", {}))
-        self.scaler.load_state_dict(scaler)
+        sizes = values.get("codecs", {})
+        self.coded.restore(_stripped("coded", saved), self.best, sizes)
+        self.scaler.load_state_dict(values["scaler"])
         self.step = step
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ import numpy as np
 from torch import nn
 
 from . import container, weight_file
+from .coded import Coded
 from .devices import place
 from .errors import UsageError
 from .evaluate import evaluate as evaluate_model
 from .events import Event, Finished, Note
 from .finetune import finetune as train
+from .importance import Start, measured
 from .initial import initialise
 from .limits import Limits
-from .plan import Plan
+from .packing import asks_fisher
 from .planner import make_plan
 from .pool import project
 from .runs import Run
@@ -30,7 +32,7 @@ from .scratch import (
     says_absent_teacher,
     without_absent_teacher,
 )
-from .source import Source, version
+from .source import version
 from .spec import FinetuneSpec, Spec
 from .stopping import Stop, never
 from .student import fill, stored, tie
@@ -39,20 +41,6 @@ from .tensors import to_float
 from .weight_file import PlainWeights, PooledWeights, WeightFile
 
 StrPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where training starts.
-
-    Attributes:
-        backing: Pool → its first values, float32 or float64.
-    """
-
-    plan: Plan
-    backing: dict[str, np.ndarray]
-    source: Source
-    notes: tuple[str, ...]
 
 
 def finetune(
@@ -90,14 +78,23 @@ def finetune(
         start = starting_point(spec, file, seed)
         for note in start.notes:
             yield Note(note)
+        importance: dict[str, np.ndarray] = {}
+        if asks_fisher(spec, start.plan):
+            model = fill(job.model(), file)
+            importance = yield from measured(
+                model, job, recipe, start, session, device, stop or never
+            )
+            start = _weighted(spec, file, start, importance)
         teacher = _teacher(spec, recipe, job, file, limits)
         student = tie(fill(job.model(), file), start.plan, start.backing)
+    coded = Coded(student, importance)
     events = train(
         student,
         job,
         recipe,
         teacher=teacher,
         run=session,
+        coded=coded,
         config=_config(start, seed),
         device=device,
         stop=stop or never,
@@ -111,6 +108,7 @@ def finetune(
                 spec.text,
                 start.source,
                 stored(student),
+                coded=coded.best,
                 force=force,
             )
         yield event
@@ -172,6 +170,23 @@ def starting_point(
         for index, pool in enumerate(file.plan.pools)
     }
     return Start(file.plan, values, file.file.source, planned.notes)
+
+
+def _weighted(
+    spec: Spec,
+    file: PooledWeights | PlainWeights,
+    start: Start,
+    importance: Mapping[str, np.ndarray],
+) -> Start:
+    """The start with those pools projected anew whose projection the spec weights by
+    Fisher information."""
+    weighted = [n for n, pool in spec.pools.items() if pool.projection == "fisher"]
+    if not weighted or not isinstance(file, PlainWeights):
+        return start
+    costs = {name: importance for name in weighted}
+    repair = {name: pool.repair or "rms" for name, pool in spec.pools.items()}
+    backing = project(start.plan, file.file.read, repair, costs=costs)
+    return replace(start, backing=backing.values)
 
 
 def _teacher(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from . import container
+from .arrangement import GROUP_PREFIX, POOL_PREFIX
 from .container import Container
 from .errors import FormatError, UsageError
 from .header import read_header
@@ -47,6 +48,7 @@ class PooledWeights:
         self.file = file
         self.infos = [tensor.info for tensor in file.plan.tensors]
         self._pools: dict[int, np.ndarray] = {}
+        self._groups: dict[int, np.ndarray] = {}
 
     @property
     def plan(self) -> Plan:
@@ -54,11 +56,23 @@ class PooledWeights:
         return self.file.plan
 
     def backing(self, pool: int) -> np.ndarray:
-        """A pool's backing weights, ``(backing,)``, raw; read at the first call."""
+        """A pool's backing weights, ``(backing,)``, raw; read, and decoded where they
+        are coded, at the first call."""
         if pool not in self._pools:
-            entry = self.file.pool_entry(self.plan.pools[pool].name)
-            self._pools[pool] = self.file.read_range(entry, 0, entry.numel)
+            planned = self.plan.pools[pool]
+            values = np.empty(planned.backing, planned.dtype.raw)
+            self.file.read_values(POOL_PREFIX + planned.name, values)
+            self._pools[pool] = values
         return self._pools[pool]
+
+    def _group(self, index: int) -> np.ndarray:
+        """The values of a group of kept tensors, decoded at the first call."""
+        if index not in self._groups:
+            group = self.plan.groups[index]
+            values = np.empty(group.numel, group.dtype.raw)
+            self.file.read_values(f"{GROUP_PREFIX}{index}", values)
+            self._groups[index] = values
+        return self._groups[index]
 
     def blocks(self, name: str) -> Iterator[np.ndarray]:
         """As :meth:`WeightFile.blocks`; exactly what loading the file gives."""
@@ -67,7 +81,10 @@ class PooledWeights:
             pool = self.plan.pools[index]
             raw = self.backing(index)
             yield from working_blocks(pool, piece, raw, tensor.info.dtype)
-        if tensor.kind == "kept":
+        if tensor.group is not None:
+            first = self.plan.groups[tensor.group].firsts[tensor.name]
+            yield self._group(tensor.group)[first : first + tensor.info.numel]
+        elif tensor.kind == "kept":
             entry = self.file.entries[tensor.name]
             for begin, end in blocks(entry.numel):
                 yield self.file.read_range(entry, begin, end)

@@ -102,7 +102,7 @@ def test_stats(run: Run, api: Calls, stats: FileStats) -> None:
 
 def test_stats_of_loading(run: Run, api: Calls, stats: FileStats) -> None:
     """``--load`` is passed on, and what it took is shown."""
-    load = LoadStats(1, 100, 0, 0, 0, 0, 0.0, 0, "mmap", 0.5)
+    load = LoadStats(1, 100, 0, 0, 0, 0, 0.0, 0, 0, 0.0, "mmap", 0.5)
     api.gives["stats"] = replace(stats, load=load)
     result = run("stats", "a.wpool", "--load")
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wpack import codecs
+
 #: Writes a case's files into an empty folder.
 Maker = Callable[[Path], "Case"]
 
@@ -79,6 +81,12 @@ class Case:
     torch: bool = False
     seconds: float = 1.0
     mebibytes: int = 200
+
+
+def needing(*names: str) -> Callable[[Maker], Maker | None]:
+    """A case of these codecs; none where one of them is gone."""
+    there = set(codecs.names()).issuperset(names)
+    return lambda maker: maker if there else None
 
 
 def written(path: Path, data: bytes | str) -> str:

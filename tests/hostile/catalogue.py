@@ -12,7 +12,9 @@ from types import ModuleType
 from tests import bad_headers, bad_plans
 from tests.hostile import (
     bombs,
+    chains,
     claims,
+    coded,
     headers,
     inputs,
     payloads,
@@ -24,11 +26,12 @@ from tests.hostile import (
     techniques,
 )
 from tests.hostile.case import Case, Maker, header_case, pool_case
+from wpack import codecs
 
 _NAME = re.compile(r"[a-z]\d\d_")
 _FILES: tuple[ModuleType, ...] = (
-    *(headers, inputs, plans, techniques, payloads, pickles, shards, specs, claims),
-    *(tasks, bombs),
+    *(headers, inputs, plans, techniques, coded, chains, payloads, pickles, shards),
+    *(specs, claims, tasks, bombs),
 )
 #: Rows of the tables that are something else by their content, or to other commands.
 _OTHERWISE = {
@@ -53,11 +56,15 @@ def _all() -> Iterator[tuple[str, Maker]]:
         if name not in _OTHERWISE:
             yield f"plan {name}", partial(_pool, *row)
     for module in _FILES:
-        for name, value in vars(module).items():
-            if _NAME.match(name) and value is not None:
-                yield name, value
+        if set(codecs.names()).issuperset(getattr(module, "NEEDED", ())):
+            for name, value in vars(module).items():
+                if _NAME.match(name) and value is not None:
+                    yield name, value
 
 
 CASES: dict[str, Maker] = dict(_all())
-#: Their names, and those of cases that are gone with their technique.
-NAMES = [*CASES, *(n for n in vars(techniques) if _NAME.match(n) and n not in CASES)]
+#: Their names, and those of cases that are gone with their technique or codec.
+NAMES = [
+    *CASES,
+    *(n for m in _FILES for n in vars(m) if _NAME.match(n) and n not in CASES),
+]

@@ -6,6 +6,8 @@ The table of ``tests/bad_plans.py`` stands beside them.
 from __future__ import annotations
 
 import json
+import zlib
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,88 @@ def s01_plan_of_spaces(folder: Path) -> Case:
 def s01_plan_in_a_plan(folder: Path) -> Case:
     says = "plan: the entry must be an object, got '{}'"
     return pool_case(folder, wpool(json.dumps("{}"), STORED), says)
+
+
+def _deflated(folder: Path, text: bytes | str, message: str, **more: str) -> Case:
+    """A plan that is to be inflated."""
+    if isinstance(text, bytes):
+        text = b64encode(text).decode()
+    held = {"wpool.plan": None, "wpool.plan.zlib": text, **more}
+    return pool_case(folder, with_metadata(held), message)
+
+
+_TOO_MUCH = "wpool.plan.zlib: is cut short, goes on, or comes to over 2097152 bytes"
+
+
+def s01_deflated_without_an_end(folder: Path) -> Case:
+    deflater = zlib.compressobj(9)
+    endless = b"".join(deflater.compress(bytes(1 << 20)) for _ in range(64))
+    return _deflated(folder, endless + b"\0" * 1000, _TOO_MUCH)
+
+
+def s01_deflated_64_mebibytes(folder: Path) -> Case:
+    """A sound stream of 64 KB."""
+    deflater = zlib.compressobj(9)
+    parts = [deflater.compress(b" " * (1 << 20)) for _ in range(64)]
+    return _deflated(folder, b"".join([*parts, deflater.flush()]), _TOO_MUCH)
+
+
+def s01_deflated_cut_short(folder: Path) -> Case:
+    return _deflated(folder, zlib.compress(b"{}")[:-1], _TOO_MUCH)
+
+
+def s01_deflated_and_more(folder: Path) -> Case:
+    return _deflated(folder, zlib.compress(b"{}") + b"\0", _TOO_MUCH)
+
+
+def s01_deflated_of_lists(folder: Path) -> Case:
+    """Of all that may be inflated, what takes longest to be refused: 700,000 lists, in
+    three kilobytes."""
+    text = b'{"tensors":[' + b"[]," * 699_000 + b"0]}"
+    says = "plan: lacks the key 'alignment'"
+    return _deflated(folder, zlib.compress(text, 9), says)
+
+
+def s01_deflated_text_that_is_none(folder: Path) -> Case:
+    says = "wpool.plan.zlib: is not UTF-8"
+    return _deflated(folder, zlib.compress(b'{"\xff"}'), says)
+
+
+def s01_not_deflated(folder: Path) -> Case:
+    says = "wpool.plan.zlib: is no zlib stream, or a damaged one"
+    return _deflated(folder, json.dumps(PLAN).encode(), says)
+
+
+def s01_deflated_with_a_dictionary(folder: Path) -> Case:
+    """Which a reader would have to have."""
+    deflater = zlib.compressobj(zdict=b'{"alignment":64}')
+    data = deflater.compress(b'{"alignment":64}') + deflater.flush()
+    says = "wpool.plan.zlib: is no zlib stream, or a damaged one"
+    return _deflated(folder, data, says)
+
+
+def s01_no_base64(folder: Path) -> Case:
+    return _deflated(folder, "e30=\n", "wpool.plan.zlib: is not base64")
+
+
+def s01_base64_of_other_letters(folder: Path) -> Case:
+    return _deflated(folder, "\u0435\u0437", "wpool.plan.zlib: is not base64")
+
+
+def s01_deflated_nothing(folder: Path) -> Case:
+    return _deflated(folder, "", _TOO_MUCH)
+
+
+def s01_two_plans(folder: Path) -> Case:
+    text = json.dumps(PLAN)
+    says = "__metadata__: there are two of wpool.plan"
+    more = {"wpool.plan": text}
+    return _deflated(folder, zlib.compress(text.encode()), says, **more)
+
+
+def s01_plan_deflated_otherwise(folder: Path) -> Case:
+    says = "__metadata__: unknown key 'wpool.plan.zstd'"
+    return pool_case(folder, with_metadata({"wpool.plan.zstd": "KLUv/Q=="}), says)
 
 
 def s02_pool_of_another_type(folder: Path) -> Case:
@@ -113,30 +197,18 @@ def _bomb(folder: Path, tensors: Sequence[dict[str, Any]]) -> Case:
         "its working weights take 4000000000000000 bytes; the limit is {limit}. If you"
         " trust the file, give --max-working-bytes 4000000000000000"
     )
-    return pool_case(folder, _pooled(tensors), says.format(limit=_limit()))
+    return pool_case(folder, _pooled(tensors), says.format(limit=limit()))
 
 
-def _limit() -> int:
-    from wpack.container import _physical_memory
+def limit() -> int:
+    from wpack.limits import physical_memory
 
-    return 4 * _physical_memory()
+    return 4 * physical_memory()
 
 
 def s14_pool_of_bools(folder: Path) -> Case:
     data = with_plan(pools__0__dtype="BOOL")
     return pool_case(folder, data, "pool 'main': a pool cannot hold bool")
-
-
-def s15_scale_of_a_codec(folder: Path) -> Case:
-    """There are no codecs yet: a file that needs one is not loaded without it."""
-    data = with_plan(pools__0__codecs=[{"name": "int8", "scale": 0}])
-    return pool_case(folder, data, "plan: pools: has the unknown key 'codecs'")
-
-
-def s16_entropy_coded_pool(folder: Path) -> Case:
-    data = wpool(PLAN, [("pool/main", "U8", [64], bytes(64)), BIAS])
-    says = "tensor 'pool/main': stored as U8 [64], but the plan says F32 [16]"
-    return pool_case(folder, data, says)
 
 
 def s17_checksum_twice(folder: Path) -> Case:

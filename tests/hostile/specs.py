@@ -10,7 +10,7 @@ from tests.hostile.case import OF_SPECS, Case, written
 from wpack.spec.nodes import MAX_BYTES
 
 BEGIN = "version: 1\npools:\n  p: {tensors: [weight], ratio: 2}\n"
-_KNOWN = "(known: version, split, pools, keep, finetune)"
+_KNOWN = "(known: version, split, pools, keep, keep_codecs, finetune)"
 
 
 def spec_case(folder: Path, text: str | bytes, problem: str) -> Case:

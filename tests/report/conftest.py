@@ -8,7 +8,15 @@ import pytest
 
 from wpack import techniques
 from wpack.plan import Plan, PoolPlan, TensorPlan
-from wpack.stats import FileStats, LoadStats, PartStats, PoolStats, TensorStats
+from wpack.stats import (
+    FileStats,
+    GroupStats,
+    LoadStats,
+    PartStats,
+    PoolStats,
+    StageStats,
+    TensorStats,
+)
 from wpack.table import Slice, SliceTable
 from wpack.tensors import FLOAT32, TensorInfo
 
@@ -68,8 +76,41 @@ def computed(packed: FileStats) -> FileStats:
     squared = replace(
         mlp, name="out", technique="smh", multiplications=2401, zero_copy=False
     )
-    load = LoadStats(1, 48, 1, 32, 1, 192, 0.0023, 204, "mmap", 0.0123456)
+    load = LoadStats(1, 48, 1, 32, 1, 192, 0.0023, 204, 0, 0.0, "mmap", 0.0123456)
     return replace(packed, pools=(q, shuffled, squared), load=load)
+
+
+@pytest.fixture
+def coded(packed: FileStats) -> FileStats:
+    """The same with a pool that is pruned, quantised and entropy-coded, and the bias
+    cast."""
+    q, mlp = packed.pools
+    steps = (("", 128), ("prune", 90), ("int", 50), ("zstd", 41))
+    small = replace(
+        mlp,
+        codecs=("prune", "int", "zstd"),
+        stored_bytes=41,
+        decoded_bytes=128,
+        stages=tuple(StageStats(*step) for step in steps),
+        entropy_bytes=40,
+    )
+    cast = (StageStats("", 16), StageStats("bfloat16", 8))
+    group = GroupStats("float32", ("bfloat16",), 1, 4, 8, 16, cast, 4)
+    first, second, bias, alias = packed.tensors
+    return replace(
+        packed,
+        file_bytes=313,
+        pools=(q, small),
+        tensors=(
+            replace(first, stored_bytes=77),
+            replace(second, stored_bytes=28),
+            replace(bias, stored_bytes=8, codecs=("bfloat16",)),
+            alias,
+        ),
+        groups=(group,),
+        decoded_bytes=144,
+        load=LoadStats(3, 208, 1, 32, 0, 0, 0.0, 12, 144, 0.0015, "memfd", 0.0123456),
+    )
 
 
 @pytest.fixture

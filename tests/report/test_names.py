@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from wpack.report.names import folded, gathered, printable, shorten
+from wpack.report.names import folded, gathered, printable, shorten, without_folder
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,18 @@ def test_folded(names: list[str], expected: str) -> None:
     """Beginnings and ends that all names share are written once."""
 
     assert expected == folded(names)
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["runs/a.wpool"], ["a.wpool"]),
+        (["runs/a", "runs/b"], ["a", "b"]),
+        (["runs/a", "b"], ["runs/a", "b"]),
+        (["runs/"], ["runs/"]),
+        (["x/\u202e"], ["\\u202e"]),
+    ],
+)
+def test_without_folder(paths: list[str], expected: list[str]) -> None:
+    """A folder that all have says nothing."""
+    assert expected == without_folder(paths)

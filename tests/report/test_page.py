@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from html.parser import HTMLParser
 
+from tests.blobs import needs
 from wpack.report.page import page
 from wpack.report.stats import StatsReport
 from wpack.stats import FileStats, TensorStats
@@ -82,3 +83,14 @@ def test_hostile_names(plain: FileStats) -> None:
 
     assert "img" not in found.tags
     assert "<img src=x onerror=alert(1)>&\\x1b\\u202e" in found.texts
+
+
+@needs("prune, int, bfloat16, zstd")
+def test_stages(coded: FileStats) -> None:
+    """What codecs made of each pool stands on the page, too."""
+    found = Elements(page(StatsReport((coded,)))).texts
+    at = found.index("stored")
+
+    assert ["stored", "values", "prune", "int"] == found[at : at + 4]
+    assert ["mlp", "128", "90", "50", "41", "40", "2.5 %"] == found[at + 8 : at + 15]
+    assert sum(text.startswith("entropy: the least") for text in found) == 1

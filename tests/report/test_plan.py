@@ -81,6 +81,18 @@ def test_unread_weights_are_named(
     assert "   4   6        2      0  nothing\n" in text(report, monkeypatch)
 
 
+def test_upper_bounds(
+    plan: Plan, coded: FileStats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an entropy coder will make of weights is not known before they are read."""
+    exact = text(PlanReport(plan, coded, output="o.wpool"), monkeypatch)
+    found = text(PlanReport(plan, replace(coded, exact=False)), monkeypatch)
+
+    assert "\no.wpool would take 313 bytes for " in exact
+    assert "\nthe file would take at most 313 bytes for " in found
+    assert "prune+int+zstd" in found
+
+
 def test_document(plan: Plan, packed: FileStats) -> None:
     """The plan as the file holds it, and the cost as stats gives it."""
     document = PlanReport(plan, packed, ("kept: 3 biases",)).document()

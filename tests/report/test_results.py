@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from tests.blobs import needs
 from wpack.diff import Difference, TensorDifference
 from wpack.report import screen
 from wpack.report.results import (
@@ -49,6 +50,16 @@ def test_pack(packed: FileStats, plain: FileStats) -> None:
         "stats": packed.to_json(),
         "notes": ["kept: 1 bias"],
     }
+
+
+@needs("prune, int, bfloat16, zstd")
+def test_pack_with_codecs(coded: FileStats, plain: FileStats) -> None:
+    """Every stage between the pools and what was written."""
+    found = text(PackReport(plain, coded)).splitlines()
+    at = found.index("stored    values  prune  int  bfloat16  zstd  entropy     over")
+
+    assert found[at - 2].endswith("1.31    313")
+    assert found[at + 6 : at + 8] == ["", "wrote runs/vit.wpool: 313 bytes"]
 
 
 def test_written() -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.blobs import needs
 from wpack.report import screen
+from wpack.report.coding import stages
 from wpack.report.stats import (
     StatsReport,
     decompression,
@@ -133,7 +135,7 @@ total                              2,401               16
 
 def test_rounded_times_add_up(computed: FileStats) -> None:
     """Though 0.04 and 0.04 ms are less than 0.1 ms."""
-    load = LoadStats(1, 1, 0, 0, 1, 1, 4e-5, 1, "copy", 8e-5)
+    load = LoadStats(1, 1, 0, 0, 1, 1, 4e-5, 1, 0, 0.0, "copy", 8e-5)
     times = loading(load).columns[-1]
 
     assert (times.cells[2:], times.total) == (["0.0", "0.1"], "0.1")
@@ -201,7 +203,11 @@ def test_document(packed: FileStats) -> None:
         "multiplications": 0,
         "random_accesses": 0,
         "zero_copy": True,
+        "decoded_bytes": 0,
+        "stages": None,
+        "entropy_bytes": None,
     }
+    assert (file["exact"], file["decoded_bytes"], file["groups"]) == (True, 0, ())
     assert file["load"] is None
     assert file["tensors"][0]["parts"][1] == {
         "pool": "mlp",
@@ -227,6 +233,8 @@ def test_document_of_what_was_loaded(computed: FileStats) -> None:
         "computed_bytes": 192,
         "computed_seconds": 0.0023,
         "copied_bytes": 204,
+        "decoded_bytes": 0,
+        "decoded_seconds": 0.0,
     }
 
 
@@ -260,3 +268,86 @@ def test_shape(sizes: tuple[int, ...], expected: str) -> None:
     """Sizes joined by the letter x, which every encoding has."""
 
     assert expected == shape(sizes)
+
+
+@needs("prune, int, bfloat16, zstd")
+def test_coded(coded: FileStats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools with their codecs, what decoding took, and every stage with the bound."""
+    expected = """\
+runs/vit.wpool: 313 bytes, 200 bytes of it header and padding; 272 bytes
+inflated, 0.87 times as much; decodes 144 bytes once, loads 144 bytes as views
+and copies 128 bytes
+
+loaded by memfd  tensors  bytes  copied  decoded  milliseconds
+──────────────────────────────────────────────────────────────
+views                  3    208       0
+wrapped                1     32      12
+computed               0      0       0                    0.0
+(decoding)                                   144           1.5
+(opening)                                                 10.8
+──────────────────────────────────────────────────────────────
+total                  4    240      12      144          12.3
+
+pool               technique  codecs          backing  working  ratio  bytes
+────────────────────────────────────────────────────────────────────────────
+q                  global                          16       16   1.00     64
+mlp                global     prune+int+zstd       32       48   1.50     41
+(kept)                        bfloat16              4        4             8
+(header, padding)                                                        200
+────────────────────────────────────────────────────────────────────────────
+total                                              52       68   1.31    313
+
+no multiplication, no random access: pools are read in order of storage, once
+decoded
+
+stored    values  prune  int  bfloat16  zstd  entropy     over
+──────────────────────────────────────────────────────────────
+mlp          128     90   50              41       40    2.5 %
+(1 kept)      16                     8              4  100.0 %
+entropy: the least that coding symbol by symbol could reach; over: what was
+reached beyond it
+"""
+    found = lines(StatsReport((coded,), tensors=False), monkeypatch, 80)
+
+    assert expected.splitlines() == found[4:-1]
+    for table in (pools(coded), tensors(coded)):
+        cells, total = column(table, "bytes")
+        assert sum(cells) == total == coded.file_bytes
+
+
+def test_stages_that_nobody_told(coded: FileStats) -> None:
+    """What a file does not say is not shown, and what is not coded has no stages."""
+    silent = [replace(pool, stages=None, entropy_bytes=None) for pool in coded.pools]
+
+    assert stages(replace(coded, pools=tuple(silent), groups=())) is None
+
+
+@needs("prune, int, bfloat16, zstd")
+def test_nothing_to_be_over(coded: FileStats) -> None:
+    """A pool of one value repeated has no entropy, and no share of it either."""
+    (pool,) = (replace(p, entropy_bytes=0) for p in coded.pools[1:])
+    table = stages(replace(coded, pools=(pool,), groups=()))
+
+    assert table is not None
+    assert table.columns[-1].cells == [""]
+
+
+def test_some_kept_tensors_are_coded(coded: FileStats) -> None:
+    """The row of kept tensors says so where only some of them are."""
+    more = TensorStats("norm.weight", (2,), "float32", "kept", (), 8, True)
+    mixed = replace(coded, tensors=(*coded.tensors, more))
+
+    assert [pools(f).columns[2].cells[2] for f in (coded, mixed)] == [
+        "bfloat16",
+        "partly bfloat16",
+    ]
+
+
+def test_upper_bounds(coded: FileStats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size that depends on values nobody has read yet is said to be the most."""
+    bound = replace(coded, exact=False)
+    side_by_side = lines(summary([bound]), monkeypatch, 80)
+    by_pool = lines(pools(bound), monkeypatch, 80)
+
+    assert "  at most 313  " in side_by_side[2]
+    assert by_pool[-1].endswith("  at most 313")

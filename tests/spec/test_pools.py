@@ -94,7 +94,8 @@ def test_sizes(keys: str, expected: int) -> None:
         (
             "zzz: 2, size: 1",
             "3:21: pools.p.zzz: unknown key 'zzz' (known: technique, tensors, ratio,"
-            " size, bytes, dtype, repair, placement, order, start)",
+            " size, bytes, dtype, codecs, repair, projection, placement, order,"
+            " start)",
         ),
         (
             "placment: pack, size: 1",
@@ -188,3 +189,17 @@ def test_a_technique_may_refuse_its_options(monkeypatch: pytest.MonkeyPatch) -> 
     expected = ["s:3:6: pools.p: order and start cannot both be given"]
 
     assert expected == mistakes(with_pool("tensors: [a], ratio: 2"))
+
+
+@pytest.mark.parametrize("technique", techniques.names())
+def test_projection(technique: str) -> None:
+    """Fisher information weights a mean; a technique that takes none says so."""
+    keys = f"tensors: [a], ratio: 2, technique: {technique}, projection: fisher"
+    if techniques.named(technique)().takes_mean:
+        assert "fisher" == pool(keys).projection
+    else:
+        (mistake,) = mistakes(with_pool(keys))
+        assert mistake.endswith(
+            "projection: fisher weights a mean, and this technique takes none"
+        )
+    assert "mean" == pool("tensors: [a], ratio: 2").projection

@@ -15,6 +15,7 @@ from wpack.spec import (
     SGDSpec,
     parse,
 )
+from wpack.spec.recipe import FisherSpec
 
 
 def recipe(keys: str) -> FinetuneSpec:
@@ -34,6 +35,7 @@ def test_the_defaults() -> None:
     assert ScheduleSpec(name="cosine", warmup=0.05) == made.schedule
     assert DistillSpec(weight=0.9, temperature=4.0, teacher=None) == made.distill
     assert ("auto", 0, 0.0) == (made.precision, made.seed, made.label_smoothing)
+    assert FisherSpec(samples=1024) == made.fisher
     assert [None] * 6 == [
         made.task,
         made.eval_batch_size,
@@ -200,6 +202,14 @@ _WARMUP = (
         (
             "distill: {temp: 3}",
             "22: finetune.distill.temp: unknown key 'temp' (known:",
+        ),
+        (
+            "fisher: {samples: 0}",
+            "30: finetune.fisher.samples: should be 1 or more, not 0",
+        ),
+        (
+            "fisher: {sample: 3}",
+            "21: finetune.fisher.sample: unknown key 'sample', did you mean 'samples'?",
         ),
         ("clip_norm: 0", "23: finetune.clip_norm: should be above 0, not 0"),
         (

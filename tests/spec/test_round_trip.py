@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.blobs import needs
 from wpack.errors import SpecError
 from wpack.spec import POOL_DTYPES, FinetuneSpec, Spec, parse, scalars
 from wpack.spec.pools import pool_model
@@ -20,6 +21,19 @@ patterns = globs | st.sampled_from(["re:a\\.[0-9]+", "re:(a|b).*#q", "a.*#q", "a
 counts = st.integers(1, 10**15)
 
 
+#: Right codecs, in each way of writing them.
+chains = st.tuples(
+    st.just([]) | st.floats(0, 0.99).map(lambda share: [{"prune": share}]),
+    st.just([])
+    | st.sampled_from([["int"], [{"int": None}], ["float16"]])
+    | st.integers(2, 8).map(lambda bits: [{"int": bits}])
+    | st.fixed_dictionaries({"bits": st.integers(2, 8), "block": st.just(32)}).map(
+        lambda fields: [{"int": fields}]
+    ),
+    st.sampled_from([[], ["zstd"], [{"zstd": 3}]]),
+).map(lambda stages: [codec for stage in stages for codec in stage])
+
+
 @st.composite
 def pools(draw: st.DrawFn) -> dict[str, object]:
     """Any right pool, as plain values."""
@@ -31,6 +45,7 @@ def pools(draw: st.DrawFn) -> dict[str, object]:
     common = {
         "dtype": st.none() | st.sampled_from(POOL_DTYPES),
         "repair": st.none() | st.sampled_from(["none", "rms"]),
+        "codecs": chains,
         "placement": st.sampled_from(["ring", "pack", "fold"]),
         "order": st.lists(globs, max_size=2),
         "start": st.dictionaries(globs, st.integers(-5, 10**15), max_size=2),
@@ -78,11 +93,13 @@ specs = st.fixed_dictionaries(
             max_size=2,
         ),
         "keep": st.lists(globs, max_size=2),
+        "keep_codecs": st.dictionaries(globs, chains.filter(bool), max_size=2),
         "finetune": st.none() | finetunes,
     },
 )
 
 
+@needs("prune, int, float16, zstd")
 @given(specs)
 def test_a_spec_s_text_parses_to_the_spec(values: dict[str, object]) -> None:
     """values → Spec → text → Spec is the identity, and so is one round more."""

@@ -8,12 +8,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from tests.blobs import needs
 from tests.spec.spec_texts import LEAST, mistakes, with_pool
-from wpack import techniques
+from wpack import codecs, techniques
 from wpack.spec import parse, schema
+from wpack.spec.coding import fields_model
 from wpack.spec.pools import pool_model
 
 
+@needs("prune, int, zstd")
 def test_the_schema_accepts_what_the_parser_does() -> None:
     """Editors and wpack agree on a spec with every kind of key."""
     validator = Draft202012Validator(schema())
@@ -23,9 +26,11 @@ version: 1
 split: {"a.*": [q, k], b: {q: 64, k: 1_000}}
 pools:
   a: {technique: global, tensors: ["*"], ratio: 2.5, placement: pack, start: {x: 1}}
-  b: {tensors: [x], size: 1.5M, dtype: bfloat16, repair: rms}
+  b: {tensors: [x], size: 1.5M, dtype: bfloat16, repair: rms, codecs: [{int: 4}, zstd]}
+  d: {tensors: [x], size: 1, codecs: [prune: 0.9, int: {bits: 4, block: 32}, zstd: ]}
   c: {tensors: [x], bytes: 4MiB, dtype: null}
 keep: [x]
+keep_codecs: {"*": [int], y: [{zstd: {level: 3}}]}
 finetune:
   task: {name: image-classification, data: x.npz, size: [32, 32]}
   steps: 1_000
@@ -50,6 +55,12 @@ finetune:
         with_pool("tensors: a, ratio: 2"),
         with_pool("tensors: [a], ratio: 2, technique: zzz"),
         with_pool("tensors: [a], ratio: 2, dtype: int8"),
+        with_pool("tensors: [a], ratio: 2, codecs: zstd"),
+        with_pool("tensors: [a], ratio: 2, codecs: [zst]"),
+        with_pool("tensors: [a], ratio: 2, codecs: [{int: {bitz: 4}}]"),
+        with_pool("tensors: [a], ratio: 2, codecs: [{int: 4, zstd: 3}]"),
+        with_pool("tensors: [a], ratio: 2, codecs: [{int: x}]"),
+        LEAST + "keep_codecs: {a: []}",
         LEAST + "finetune: {optimizer: {name: sgd, betas: [0.9, 0.9]}}",
     ],
 )
@@ -70,12 +81,19 @@ def test_every_key_is_described() -> None:
         for key, value in section.get("properties", {}).items()
         if "description" not in value
     ]
-    # A technique's own keys are described by its docstring.
+    # A technique's and a codec's own keys are described by its docstring.
     of_techniques = [
         f"{title}.{f.name}"
         for name, title in own.items()
         for f in dataclasses.fields(techniques.named(name))
     ]
+    fields = {name: fields_model(name).__name__ for name in codecs.names()}
+    of_codecs = [
+        f"{title}.{f.name}"
+        for name, title in fields.items()
+        for f in dataclasses.fields(codecs.named(name))
+    ]
 
-    assert set() == set(silent) - set(of_techniques)
-    assert all(sections[title]["description"] for title in own.values())
+    assert set() == {*silent} - {*of_techniques, *of_codecs}
+    titles = [*own.values(), *fields.values()]
+    assert all(sections[title]["description"] for title in titles)

@@ -67,7 +67,8 @@ version: 1
 #   "blocks.*.attn.qkv.weight": [q, k, v]
 
 # Tensors of one role share backing weights.  Size: ratio (working weights for each
-# backing weight), or size: 1.5M (backing weights), or bytes: 4MiB.
+# backing weight), or size: 1.5M (backing weights), or bytes: 4MiB.  A pool can be
+# stored in fewer bits a weight: codecs: [int: 4, zstd].
 pools:
   # 3 tensors of 96x32: 9,216 weights, 35.4% of the model;
   # 36.9 kB of float32, half of that at ratio 2.
@@ -78,7 +79,8 @@ pools:
 """ == text[: text.index("  # 3 tensors of 32x32")]
     assert """
 # What no pool claims is stored as it is, and so is everything of rank below 2 (biases,
-# norms).  `keep: ["head.*"]` shields tensors from wide patterns.
+# norms).  `keep: ["head.*"]` shields tensors from wide patterns; `keep_codecs: {"*":
+# [int, zstd]}` stores those that match together, in fewer bits.
 # Not claimed here:
 #   "patch.weight": 512 weights
 #   "position": 544 weights

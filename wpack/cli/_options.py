@@ -108,6 +108,13 @@ spec = together(
         help="Without a spec: one global pool of all matrices and kernels, this many"
         " times smaller.",
     ),
+    click.option(
+        "--codec",
+        multiple=True,
+        metavar="NAME[=VALUE]",
+        help="With --ratio: store the pool by this codec, such as int=4 or zstd; can be"
+        " repeated.",
+    ),
     overrides,
 )
 output = together(
@@ -155,20 +162,26 @@ device = click.option(
 
 
 def read_spec(
-    *, spec: str | None = None, ratio: float | None = None, set: Sequence[str] = ()
+    *,
+    spec: str | None = None,
+    ratio: float | None = None,
+    codec: Sequence[str] = (),
+    set: Sequence[str] = (),
 ) -> Spec:
-    """The spec that the options ``-s``, ``--ratio`` and ``--set`` ask for.
+    """The spec that the options of :data:`spec` ask for.
 
     Raises:
-        UsageError: Neither or both of the first two are given, or stdin is closed.
+        UsageError: Neither or both of ``-s`` and ``--ratio`` are given, ``--codec``
+            goes with ``-s``, or stdin is closed.
         SpecError: The spec is wrong.
     """
     from ..spec import load, parse, spec_from_ratio
 
-    if spec is not None and ratio is not None:
+    if spec is not None and (ratio is not None or codec):
+        option, key = ("--ratio", "ratio=2") if ratio else ("--codec", "codecs=[zstd]")
         raise UsageError(
-            "--ratio and --spec cannot be used together",
-            hint="--set pools.NAME.ratio=2 changes a pool of the spec",
+            f"{option} and --spec cannot be used together",
+            hint=f"--set pools.NAME.{key} changes a pool of the spec",
         )
     if spec is not None:
         if spec == DASH and sys.stdin is None:
@@ -176,5 +189,5 @@ def read_spec(
         return load(spec, set)
     if ratio is None:
         raise UsageError("neither --spec nor --ratio is given")
-    made = spec_from_ratio(ratio)
+    made = spec_from_ratio(ratio, codecs=codec)
     return parse(made.text, "--ratio", set) if set else made

@@ -40,6 +40,7 @@ def command(
     \b
     Example:
       wpack compress model.safetensors --ratio 2 -o model.wpool
+      wpack compress m.safetensors --ratio 2 --codec int=4 --codec zstd -o m.wpool
     """
     from .. import api
     from ..report.plan import PlanReport

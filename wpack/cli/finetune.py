@@ -62,6 +62,7 @@ def command(
     from_scratch: bool,
     spec: str | None,
     ratio: float | None,
+    codec: tuple[str, ...],
     set: tuple[str, ...],
     output: str,
     **rest: Any,
@@ -81,7 +82,7 @@ def command(
     from ..report.training import FinetuneReport
 
     _check_source(checkpoint, from_scratch, rest["key"])
-    wanted = _options.read_spec(spec=spec, ratio=ratio, set=set)
+    wanted = _options.read_spec(spec=spec, ratio=ratio, codec=codec, set=set)
     with _signals.finishing() as stop, redirect_stdout(sys.stderr):  # A task may print.
         events = api.finetune(
             checkpoint, wanted, output, stop=stop, **rest, **settings.limits()

@@ -23,7 +23,8 @@ def command(
     """Show what would be shared with what, and the size to the byte.
 
     Reads the headers of CHECKPOINT and no weight: a .safetensors file, the folder or
-    the index of a sharded checkpoint, or a file of torch.save.
+    the index of a sharded checkpoint, or a file of torch.save. Where zstd is to store
+    weights, the size is the most that it can be.
 
     \b
     Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
@@ -86,3 +87,10 @@ def _ranges(numbers: Sequence[str]) -> str:
         else:
             runs.append((number, number))
     return ",".join(a if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def without_folder(paths: Sequence[str]) -> list[str]:
+    """The paths as they are shown, without their folder if it is the same."""
+    if len({os.path.dirname(path) for path in paths}) == 1:
+        paths = [os.path.basename(path) or path for path in paths]
+    return [printable(path) for path in paths]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from . import coding
 from . import stats as text
 from .names import printable
 from .pool_map import svg
@@ -15,8 +16,6 @@ from .stats import StatsReport
 from .table import Column, Table
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from ..stats import FileStats, PoolStats
 
 _STYLE = """
@@ -57,6 +56,7 @@ def _file(file: FileStats, report: StatsReport) -> str:
     pools = ""
     if file.pools:
         pools = _table(text.pools(file)) + _part(text.decompression(file))
+    pools += "".join(_part(part) for part in coding.of(file) if part)
     tensors = ""
     if report.tensors:
         tensors = (
@@ -72,7 +72,7 @@ def _pool(file: FileStats, pool: PoolStats) -> str:
     return f"<h3>pool {name}</h3>{svg(of_file(file, pool.name), pool.backing)}\n"
 
 
-def _part(part: Table | Text) -> str:
+def _part(part: Any) -> str:
     return _table(part) if isinstance(part, Table) else f"<p>{escape(str(part))}</p>"
 
 

@@ -92,7 +92,8 @@ class PlanReport:
         from rich.text import Text
 
         stats = self.stats
-        text = Text(f"{printable(self.output) or 'the file'} would take ")
+        most = "" if stats.exact else "at most "
+        text = Text(f"{printable(self.output) or 'the file'} would take {most}")
         text.append(units.both(stats.file_bytes), style="bold")
         text.append(
             f" for {units.both(stats.inflated_bytes)} of tensors:"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from . import coding, units
 from . import stats as file_report
-from . import units
 from .document import document
 from .names import printable
 from .table import Column, Table
@@ -46,6 +46,7 @@ class PackReport:
         yield file_report.summary([self.source, self.stats])
         yield ""
         yield file_report.pools(self.stats)
+        yield from coding.of(self.stats)
         yield ""
         yield from written(self.stats.path, self.stats.file_bytes)
         yield from file_report.copies(self.stats)

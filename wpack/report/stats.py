@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import units
+from . import coding, units
 from .document import document
-from .names import gathered, printable
+from .names import gathered, printable, without_folder
 from .table import Column, Table
 
 if TYPE_CHECKING:
@@ -26,9 +25,10 @@ _TOTAL = "total"
 # Columns of the pools' table, and how they behave where there is little room.
 _POOL_LOOKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("pool", {"least": len(_HEADER)}),
-    ("technique", {"rank": 1}),
-    ("dtype", {"rank": 2}),
-    ("tensors", {"right": True, "rank": 3}),
+    ("technique", {"rank": 2}),
+    ("codecs", {"rank": 1, "least": 16}),
+    ("dtype", {"rank": 3}),
+    ("tensors", {"right": True, "rank": 4}),
     ("backing", {"right": True}),
     ("working", {"right": True}),
     ("ratio", {"right": True}),
@@ -68,6 +68,7 @@ class StatsReport:
                 yield pools(file)
                 yield ""
                 yield decompression(file)
+            yield from coding.of(file)
             if self.tensors:
                 yield ""
                 yield tensors(file, self.order)
@@ -80,11 +81,12 @@ def summary(files: Sequence[FileStats]) -> Table:
     def numbers(title: str, values: Sequence[int], rank: int = 0) -> Column:
         return Column(title, [units.count(v) for v in values], right=True, rank=rank)
 
+    sizes = [units.at_most(f.file_bytes, f.exact) for f in files]
     return Table(
         [
-            Column("file", _file_names(files), least=16),
+            Column("file", without_folder([file.path for file in files]), least=16),
             Column("format", [f.format for f in files], rank=1),
-            numbers("bytes", [f.file_bytes for f in files]),
+            Column("bytes", sizes, right=True),
             numbers("header", [f.header_bytes for f in files], rank=5),
             numbers("working", [f.working_parameters for f in files]),
             numbers("free", [f.free_parameters for f in files]),
@@ -108,8 +110,11 @@ def costs(file: FileStats) -> Text:
         style="not bold",
     )
     if file.format == "wpool":
+        decodes = f"decodes {units.both(file.decoded_bytes)} once, " * bool(
+            file.decoded_bytes
+        )
         text.append(
-            f"; loads {units.both(file.zero_copy_bytes)} as views and copies"
+            f"; {decodes}loads {units.both(file.zero_copy_bytes)} as views and copies"
             f" {units.both(file.copied_bytes)}",
             style="not bold",
         )
@@ -120,20 +125,28 @@ def loading(load: LoadStats) -> Table:
     """What opening a file and taking its tensors took; every column adds up."""
     total = round(1e3 * load.seconds, 1)
     computed = round(1e3 * load.computed_seconds, 1)
+    decoded = round(1e3 * load.decoded_seconds, 1)
     appended = load.copied_bytes - load.computed_bytes
+    decoding = ["(decoding)"] * bool(load.decoded_bytes)
 
     def numbers(title: str, *values: int) -> Column:
-        cells = [*map(units.count, values), ""]
+        cells = [*map(units.count, values), *([""] * len(decoding)), ""]
         return Column(title, cells, units.count(sum(values)), right=True)
 
-    rows = ["views", "wrapped", "computed", "(opening)"]
-    times = ["", "", f"{computed:,.1f}", f"{total - computed:,.1f}"]
+    rows = ["views", "wrapped", "computed", *decoding, "(opening)"]
+    times = ["", "", f"{computed:,.1f}", *(f"{decoded:,.1f}" for _ in decoding)]
+    times.append(f"{total - computed - decoded:,.1f}")
+    once = units.count(load.decoded_bytes)
     return Table(
         [
             Column(f"loaded by {load.backend}", rows, _TOTAL),
             numbers("tensors", load.views, load.wrapped, load.computed),
             numbers("bytes", load.views_bytes, load.wrapped_bytes, load.computed_bytes),
             numbers("copied", 0, appended, load.computed_bytes),
+            *(
+                Column("decoded", ["", "", "", once, ""], once, right=True)
+                for _ in decoding
+            ),
             Column("milliseconds", times, f"{total:,.1f}", right=True),
         ]
     )
@@ -146,21 +159,29 @@ def pools(file: FileStats) -> Table:
     kept_bytes = units.count(sum(t.stored_bytes for t in kept))
     parameters = units.count(file.kept_parameters)
     header = units.count(file.header_bytes)
+    tensors = units.count(len(kept))
+    chains = dict.fromkeys(map(coding.chain, file.groups))
+    grouped = sum(group.tensors for group in file.groups)
+    by = "partly " * (0 < grouped < len(kept)) + ", ".join(chains)
     rows = [
         *map(_pool_cells, file.pools),
-        (_KEPT, "", "", units.count(len(kept)), parameters, parameters, "", kept_bytes),
-        (_HEADER, "", "", "", "", "", "", header),
+        (_KEPT, "", by, "", tensors, parameters, parameters, "", kept_bytes),
+        (_HEADER, "", "", "", "", "", "", "", header),
     ]
     totals = (
-        *(_TOTAL, "", "", ""),
+        *(_TOTAL, "", "", "", ""),
         units.count(file.free_parameters),
         units.count(file.working_parameters),
         units.ratio(file.ratio),
-        units.count(file.file_bytes),
+        units.at_most(file.file_bytes, file.exact),
     )
     looks = zip(_POOL_LOOKS, zip(*rows, strict=True), totals, strict=True)
     return Table(
-        [Column(title, cells, total, **look) for (title, look), cells, total in looks]
+        [
+            Column(title, cells, total, **look)
+            for (title, look), cells, total in looks
+            if title != "codecs" or any(cells)
+        ]
     )
 
 
@@ -168,6 +189,7 @@ def _pool_cells(pool: PoolStats) -> tuple[str, ...]:
     return (
         printable(pool.name),
         pool.technique,
+        coding.chain(pool),
         pool.dtype,
         units.count(pool.tensors),
         units.count(pool.backing),
@@ -182,8 +204,10 @@ def decompression(file: FileStats) -> Table | Text:
     from rich.text import Text
 
     if all(pool.zero_copy for pool in file.pools):
+        once = ", once decoded" if any(pool.codecs for pool in file.pools) else ""
         return Text(
             "no multiplication, no random access: pools are read in order of storage"
+            + once
         )
 
     def numbers(title: str, values: list[int]) -> Column:
@@ -268,14 +292,6 @@ def origin(tensor: TensorStats) -> str:
     """The pools a tensor reads, or its kind."""
     pools = dict.fromkeys(printable(part.pool) for part in tensor.parts)
     return "+".join(pools) or tensor.kind
-
-
-def _file_names(files: Sequence[FileStats]) -> list[str]:
-    """The paths, without their folder if it is the same."""
-    paths = [file.path for file in files]
-    if len({os.path.dirname(path) for path in paths}) == 1:
-        paths = [os.path.basename(path) or path for path in paths]
-    return [printable(path) for path in paths]
 
 
 def _times(large: int, small: int) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..events import Evaluated, Event, Finished, Saved, Step
+from . import coding, units
 from . import stats as file_report
-from . import units
 from .document import document
 from .names import printable
 from .progress import INTERVAL, Clock
@@ -52,6 +52,7 @@ class FinetuneReport:
         yield before_and_after(self.finished)
         yield ""
         yield file_report.pools(self.stats)
+        yield from coding.of(self.stats)
         yield ""
         yield from written(self.stats.path, self.stats.file_bytes)
         yield from file_report.copies(self.stats)

@@ -27,6 +27,11 @@ def both(nbytes: int) -> str:
     return exact if nbytes < 1024 else f"{size(nbytes)} ({exact})"
 
 
+def at_most(nbytes: int, exact: bool) -> str:
+    """``1,234``, or ``at most 1,234`` of a number that is an upper bound."""
+    return count(nbytes) if exact else f"at most {count(nbytes)}"
+
+
 def ratio(value: float) -> str:
     """``2.57``, with more digits where two would say 1.00 of what is not."""
     if not math.isfinite(value) or value == 1 or abs(value - 1) >= 0.005:

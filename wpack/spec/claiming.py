@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from ..errors import SpecError
 from ..table import Block
 from ..tensors import BY_NAME, DType, TensorInfo
+from .keeping import keep_groups
 from .matches import matches_of
 from .model import Spec
 from .patterns import Pattern
-from .problems import KeyPath, report, shown
+from .problems import KeyPath, reasons, report, several, shown
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class Claims:
             whole.
         pools: Every pool's blocks, in checkpoint order, in the spec's order of pools.
         dtypes: Every pool's storage dtype.
+        groups: Kept tensor → index of the pattern of ``keep_codecs`` that claims it;
+            most have none.
         notes: What a user should know and need not change.
     """
 
     parts: Mapping[str, tuple[Block, ...]]
     pools: Mapping[str, tuple[Block, ...]]
     dtypes: Mapping[str, DType]
+    groups: Mapping[str, int]
     notes: tuple[str, ...]
 
 
@@ -82,12 +86,15 @@ class _Claiming:
             if (owner := self.owners.get((block.tensor, block.part))) is not None:
                 pools[owner].append(block)
         dtypes = {name: self._dtype(name, blocks) for name, blocks in pools.items()}
-        if self.problems:
-            raise SpecError(report(self.problems))
+        pooled = {name: pool for (name, _), pool in self.owners.items()}
+        groups, problems = keep_groups(self.spec, self.infos, self.matches, pooled)
+        if self.problems + problems:
+            raise SpecError(report(self.problems + problems))
         return Claims(
             self.parts,
             {name: tuple(blocks) for name, blocks in pools.items()},
             {name: dtype for name, dtype in dtypes.items() if dtype is not None},
+            groups,
             tuple(self._notes()),
         )
 
@@ -134,11 +141,11 @@ class _Claiming:
                 if owner != pool:
                     taken.setdefault(owner, []).append(block.label)
         if refused and len(refused) == len(self.matches[text]):
-            self._mistake(path, f"{shown(text)} claims nothing: {_reasons(refused)}")
+            self._mistake(path, f"{shown(text)} claims nothing: {reasons(refused)}")
         if lacking:
             self._mistake(path, self._lacks(pattern.part, lacking))
         for owner, labels in taken.items():
-            what = f"{shown(text)} claims {_several(labels)}, which pool {owner!r} has"
+            what = f"{shown(text)} claims {several(labels)}, which pool {owner!r} has"
             self._mistake(path, what)
 
     def _why_not(self, name: str, pattern: Pattern) -> str | None:
@@ -162,7 +169,7 @@ class _Claiming:
     def _lacks(self, part: str, names: Sequence[str]) -> str:
         has = ", ".join(block.part for block in self.parts[names[0]])
         why = f"the parts are {has}" if has else "no split pattern makes one"
-        return f"no part {part!r} in {_several(names)}: {why}"
+        return f"no part {part!r} in {several(names)}: {why}"
 
     def _check_parts(self) -> None:
         """Parts are pooled all or not at all: what is kept is stored whole."""
@@ -173,7 +180,7 @@ class _Claiming:
             if 0 < len(free) < len(blocks):
                 halves.setdefault((pattern, free), []).append(name)
         for (pattern, free), names in halves.items():
-            what = f"no pool claims {', '.join(free)} of {_several(names)}"
+            what = f"no pool claims {', '.join(free)} of {several(names)}"
             self._mistake(("split", pattern), f"{what}, but pools claim the rest")
 
     def _dtype(self, pool: str, blocks: Sequence[Block]) -> DType | None:
@@ -201,7 +208,7 @@ class _Claiming:
             if left:
                 dtypes = sorted({str(self.infos[name].dtype) for name in left})
                 why = f"a pool cannot hold {', '.join(dtypes)}"
-                yield f"pool {pool!r} leaves out {_several(left)}: {why}"
+                yield f"pool {pool!r} leaves out {several(left)}: {why}"
 
 
 def _whole(info: TensorInfo) -> Block:
@@ -236,17 +243,3 @@ def _cut(
         blocks.append(Block(info.name, shape, first, math.prod(shape), part))
         first += math.prod(shape)
     return tuple(blocks)
-
-
-def _several(names: Sequence[str]) -> str:
-    """``'a'``, or ``'a' and 3 more``."""
-    more = len(set(names)) - 1
-    return f"{shown(names[0])}" + (f" and {more} more" if more else "")
-
-
-def _reasons(reasons: Sequence[str]) -> str:
-    """Why none of the matched tensors can be pooled."""
-    if len(reasons) == 1:
-        return f"the tensor is {reasons[0]}"
-    counts = Counter(reasons).most_common()
-    return f"its matches are {', '.join(f'{why} ({n})' for why, n in counts)}"

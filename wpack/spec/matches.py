@@ -53,6 +53,8 @@ def _patterns(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
             yield ("pools", name, "tensors", index), text
     for index, text in enumerate(spec.keep):
         yield ("keep", index), text
+    for text in spec.keep_codecs:
+        yield ("keep_codecs", text), text
 
 
 def _hint(pattern: Pattern, names: Sequence[str]) -> str:

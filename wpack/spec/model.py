@@ -9,14 +9,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, PlainValidator, PrivateAttr, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from .. import techniques
+from .. import codecs, techniques
 from . import scalars
+from .coding import OneOrMoreCodecs, codec_fields, item_model
 from .mistakes import place_of
 from .nodes import Node
 from .pools import AnyPool, Name, WholePattern, model_of_pool, pool_model
 from .problems import KeyPath, Place, Problem
 from .quantities import Count, Section, frozen
-from .recipe import DistillSpec, FinetuneSpec, ScheduleSpec, optimizer_model
+from .recipe import (
+    DistillSpec,
+    FinetuneSpec,
+    FisherSpec,
+    ScheduleSpec,
+    optimizer_model,
+)
 
 _EQUAL_PARTS = Annotated[tuple[Name, ...], Field(min_length=2)]
 _PARTS_BY_ROWS = Annotated[dict[Name, Count], Field(min_length=2)]
@@ -57,6 +64,11 @@ class Spec(Section):
         default=(),
         description="Tensors never pooled, even if a pattern matches; those of rank"
         " below 2 are kept unless a pool names one by its full name",
+    )
+    keep_codecs: dict[WholePattern, OneOrMoreCodecs] = Field(
+        default={},
+        description="Pattern → how the kept tensors that it matches are stored, all"
+        " together, as a pool's codecs",
     )
     finetune: FinetuneSpec | None = Field(default=None, description="How to train")
 
@@ -103,21 +115,25 @@ def keys_at(path: KeyPath, values: Any) -> list[str]:
     """
     if len(path) == 2 and path[0] == "pools":
         return list(model_of_pool(values).model_fields)
+    if len(path) > 1 and (path[0] == "keep_codecs" or path[2:3] == ("codecs",)):
+        return codec_fields(path[-1])
     sections: dict[KeyPath, type[Section]] = {
         (): Spec,
         ("finetune",): FinetuneSpec,
         ("finetune", "optimizer"): optimizer_model(values),
         ("finetune", "schedule"): ScheduleSpec,
         ("finetune", "distill"): DistillSpec,
+        ("finetune", "fisher"): FisherSpec,
     }
     return list(sections.get(path, Section).model_fields)
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a spec's file, techniques' fields included,
-    for editors to complete and check by."""
+    """The JSON Schema (draft 2020-12) of a spec's file, techniques' and codecs' fields
+    included, for editors to complete and check by."""
     pools = [pool_model(name) for name in techniques.names()]
-    models: list[type[BaseModel]] = [Spec, *pools]
+    by_name = [item_model(name) for name in codecs.names()]
+    models: list[type[BaseModel]] = [Spec, *pools, *by_name]
     refs, document = models_json_schema(
         [(model, "validation") for model in models],
         title="wpack pool spec",
@@ -126,6 +142,13 @@ def schema() -> dict[str, Any]:
     spec["properties"]["pools"]["additionalProperties"] = {
         "anyOf": [refs[pool, "validation"] for pool in pools]
     }
+    codec = [{"enum": codecs.names()}, *(refs[m, "validation"] for m in by_name)]
+    chains = [spec["properties"]["keep_codecs"]["additionalProperties"]]
+    for pool in pools:
+        of_pool = document["$defs"][refs[pool, "validation"]["$ref"].rpartition("/")[2]]
+        chains.append(of_pool["properties"]["codecs"])
+    for chain in chains:
+        chain["items"] = {"anyOf": codec}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **refs[Spec, "validation"],

@@ -21,8 +21,10 @@ from pydantic import (
 )
 
 from .. import techniques
+from ..chain import Chain
 from ..techniques import Technique
 from ..tensors import BY_NAME
+from .coding import Codecs
 from .mistakes import closest, unknown, whole
 from .patterns import Pattern
 from .problems import shown
@@ -87,10 +89,22 @@ class PoolSpec(Section):
         description="Storage type; null: the tensors' own",
         json_schema_extra={"enum": [*POOL_DTYPES, None]},
     )
+    codecs: Codecs = Field(
+        default=(),
+        description="How its values are stored, in order: prune, then one that"
+        " quantises, then zstd; none stores them as they are",
+    )
     repair: Literal["none", "rms"] | None = Field(
         default=None,
         description="What follows the projection: rms scales the pool back to the"
         " weights' root mean square; null: none to compress, rms to fine-tune",
+    )
+
+    projection: Literal["mean", "fisher"] = Field(
+        default="mean",
+        description="What of the weights that read one backing weight it is made of:"
+        " fisher weights them by what an error in each costs, measured on the task;"
+        " techniques of products have no mean, but their least squares",
     )
 
     @field_validator("technique", mode="before")
@@ -120,8 +134,17 @@ class PoolSpec(Section):
 
     @model_validator(mode="after")
     def _check_options(self) -> PoolSpec:
-        self.make_technique()
+        technique = self.make_technique()
+        if self.projection == "fisher" and not technique.takes_mean:
+            raise ValueError(
+                "projection: fisher weights a mean, and this technique takes none"
+            )
         return self
+
+    @property
+    def chain(self) -> Chain:
+        """The codecs, in order."""
+        return Chain(self.codecs)
 
     def make_technique(self) -> Technique:
         """The technique with this pool's own keys as its fields."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -85,3 +86,17 @@ def report(problems: Sequence[Problem], most: int = 100) -> list[str]:
 
 def _reading_order(problem: Problem) -> tuple[Place, str, str]:
     return problem.place, dotted(problem.path), problem.what
+
+
+def several(names: Sequence[str]) -> str:
+    """``'a'``, or ``'a' and 3 more``."""
+    more = len(set(names)) - 1
+    return f"{shown(names[0])}" + (f" and {more} more" if more else "")
+
+
+def reasons(found: Sequence[str]) -> str:
+    """Why none of a pattern's matches can be claimed."""
+    if len(found) == 1:
+        return f"the tensor is {found[0]}"
+    counts = Counter(found).most_common()
+    return f"its matches are {', '.join(f'{why} ({n})' for why, n in counts)}"

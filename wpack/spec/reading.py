@@ -17,6 +17,7 @@ from .nodes import MAX_BYTES, compose
 from .overrides import apply
 from .pools import DEFAULT_TECHNIQUE
 from .problems import KeyPath, Place, Problem, position, report
+from .scalars import resolve
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Spec:
@@ -70,21 +71,37 @@ def parse(text: str, filename: str = "<spec>", overrides: Sequence[str] = ()) ->
     return spec
 
 
-def spec_from_ratio(ratio: float, technique: str = DEFAULT_TECHNIQUE) -> Spec:
+def spec_from_ratio(
+    ratio: float, technique: str = DEFAULT_TECHNIQUE, codecs: Sequence[str] = ()
+) -> Spec:
     """The spec of ``--ratio``: one pool, ``main``, over every tensor a pattern ``*``
     may claim (rank 2 or more, of a dtype that a pool can hold).
 
+    Args:
+        codecs: Of the pool, in order, as ``--codec`` has them: a name, or
+            ``name=value`` with the value of the codec's first field.
+
     Raises:
-        SpecError: The ratio is below 1 or not finite, or there is no such technique.
+        SpecError: The ratio is below 1 or not finite, or there is no such technique or
+            chain of codecs.
     """
-    pool = {"technique": technique, "tensors": ("*",), "ratio": ratio}
+    pool: dict[str, Any] = {"technique": technique, "tensors": ("*",), "ratio": ratio}
+    source = "--codec" if codecs else "--ratio"
+    if codecs:
+        pool["codecs"] = [_codec(text) for text in codecs]
     try:
         spec = Spec.model_validate({"version": 1, "pools": {"main": pool}})
     except ValidationError as error:
-        problems = problems_of(error, None, "--ratio", lambda path: ())
+        problems = problems_of(error, None, source, lambda path: ())
         raise SpecError(report(problems)) from None
     spec._source = "--ratio"
     return spec
+
+
+def _codec(text: str) -> Any:
+    """An item of a pool's codecs, as a spec has it."""
+    name, equals, value = text.partition("=")
+    return {name: resolve(value)} if equals else name
 
 
 def _value(values: Any, path: KeyPath) -> Any:

@@ -155,6 +155,15 @@ class DistillSpec(Section):
     )
 
 
+class FisherSpec(Section):
+    """How the Fisher information of weights is measured, where something asks for it:
+    a pool with ``projection: fisher``, or ``prune`` with ``by: fisher``."""
+
+    samples: Count = Field(
+        default=1024, description="Training examples to measure it on, at most"
+    )
+
+
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -213,6 +222,11 @@ class FinetuneSpec(Section):
     save_every: Count | None = Field(
         default=None,
         description="Steps between saved states of the run; null: an epoch",
+    )
+    fisher: FisherSpec = Field(
+        default=FisherSpec(),
+        description="How Fisher information is measured, where a codec or a pool's"
+        " projection asks for it",
     )
     metric: str | None = Field(
         default=None,

@@ -34,12 +34,14 @@ _SPLIT = """
 """
 _POOLS = """
 # Tensors of one role share backing weights.  Size: ratio (working weights for each
-# backing weight), or size: 1.5M (backing weights), or bytes: 4MiB.
+# backing weight), or size: 1.5M (backing weights), or bytes: 4MiB.  A pool can be
+# stored in fewer bits a weight: codecs: [int: 4, zstd].
 pools:
 """
 _KEPT = """
 # What no pool claims is stored as it is, and so is everything of rank below 2 (biases,
-# norms).  `keep: ["head.*"]` shields tensors from wide patterns.
+# norms).  `keep: ["head.*"]` shields tensors from wide patterns; `keep_codecs: {"*":
+# [int, zstd]}` stores those that match together, in fewer bits.
 """
 _FINETUNE = """
 # To train the backing weights (`wpack finetune`):

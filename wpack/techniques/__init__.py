@@ -9,17 +9,14 @@ its file name is the technique's name in a spec and in a ``.wpool``.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import SpecError
+from ..options import Options, defined, listing
 from ..table import Block, Slice, SliceTable
 
 
@@ -49,15 +46,13 @@ class Projection(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Technique(ABC):
+class Technique(Options, ABC):
     """The mathematics of a pool: pure functions of integers and arrays.
 
     ``xp`` is the array library in use, numpy or torch, so that one body serves
     packing, inflating and autograd.
     """
 
-    #: The name in a spec and in a file: the name of the file that defines the class.
-    name: ClassVar[str]
     #: expand is the identity on a circular range, so a working weight can be a view.
     zero_copy: ClassVar[bool]
 
@@ -66,9 +61,6 @@ class Technique(ABC):
         """How many backing weights are multiplied into a working weight: scaling the
         pool by s scales what it makes by s to this power."""
         return 1
-
-    def __init_subclass__(cls) -> None:
-        cls.name = cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def layout(self, blocks: Sequence[Block], backing: int) -> SliceTable:
@@ -126,6 +118,12 @@ class Technique(ABC):
         the slices that share a range.
         """
 
+    @property
+    def takes_mean(self) -> bool:
+        """Whether the projection is the mean of all working weights that read a backing
+        weight: then a weighted mean is the projection for weighted errors."""
+        return False
+
     def importance(self, piece: Slice) -> float:
         """The weight of a slice's errors in the projection."""
         return 1.0
@@ -165,41 +163,10 @@ class Technique(ABC):
         pool are made (Table I); reading in stretches is none."""
         return 0
 
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Technique:
-        """The technique with these fields, as :meth:`options` gave them.
-
-        Raises:
-            ValueError: A key is no field, or its value is of another type.
-        """
-        defaults = cls().fields()
-        for key, value in options.items():
-            if key not in defaults:
-                raise ValueError(f"has no option {key!r}")
-            if type(value) is not type(_plain(defaults[key])):
-                kind = type(_plain(defaults[key])).__name__
-                raise ValueError(f"option {key!r} must be {kind}, got {value!r:.80}")
-        return cls(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-        )
-
-    def fields(self) -> dict[str, Any]:
-        """Every field and its value."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-
-    def options(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, as plain JSON values."""
-        default = type(self)().fields()
-        return {
-            key: _plain(value)
-            for key, value in self.fields().items()
-            if value != default[key]
-        }
-
 
 def names() -> list[str]:
     """All techniques there are: the files of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_")
+    return listing(__name__)
 
 
 @cache
@@ -209,27 +176,4 @@ def named(name: str) -> type[Technique]:
     Raises:
         SpecError: There is no such file; the message lists those there are.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        raise SpecError(
-            [f"unknown technique {name!r}{hint} (there are: {', '.join(names())})"]
-        )
-    module = importlib.import_module(f"{__name__}.{name}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Technique)
-        and value.__module__ == module.__name__
-    )
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists and mappings as dicts, as JSON gives them back."""
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return value
+    return defined(__name__, name, "technique")

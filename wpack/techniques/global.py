@@ -65,6 +65,11 @@ class Global(Technique):
         """The range itself."""
         return backing[stretch.first : stretch.first + stretch.numel]
 
+    @property
+    def takes_mean(self) -> bool:
+        """Always."""
+        return True
+
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The mean of all working weights that read a backing weight."""
         return Mean(table, dtype)

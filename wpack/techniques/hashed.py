@@ -40,6 +40,11 @@ class Hashed(Technique):
         """``b[h(i)]``."""
         return gather(xp, backing, self, stretch)
 
+    @property
+    def takes_mean(self) -> bool:
+        """Always."""
+        return True
+
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The mean of the working weights that fall into a bucket."""
         return MeanOfReads(table, dtype, self)

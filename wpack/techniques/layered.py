@@ -68,6 +68,11 @@ class Layered(Technique):
             made = made * gather(xp, backing, self, stretch, factor)
         return made
 
+    @property
+    def takes_mean(self) -> bool:
+        """Without products."""
+        return self.m == 1
+
     def project(self, table: SliceTable, dtype: np.dtype) -> Projection:
         """The mean for m = 1, an iterative least-squares fit for products."""
         if self.m == 1:
