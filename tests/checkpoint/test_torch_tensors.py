@@ -13,6 +13,8 @@ import torch
 from tests.checkpoint.torch_files import everything, refused, save
 from tests.crafting import refusal
 from wpack import checkpoint
+from wpack.checkpoint.handle import Handle
+from wpack.checkpoint.torch_tensors import describe
 from wpack.errors import CheckpointError
 from wpack.inputs import AGAIN
 from wpack.tensors import BY_NAME, DType, TensorInfo
@@ -69,6 +71,13 @@ def test_c07_nested_tensors_are_refused(tmp_path: Path) -> None:
     by_object = "needs the Python object torch._utils._rebuild_nested_tensor, which"
 
     assert refused(path).startswith((by_name, by_object))
+
+    handle = Handle(path)
+    with pytest.raises(CheckpointError) as error:
+        describe({"w": nested}, handle)
+    handle.close()
+
+    assert f"{path}: {by_name}" == str(error.value)
 
 
 def test_c08_equal_views_of_one_memory_are_aliases(tmp_path: Path) -> None:
