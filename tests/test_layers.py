@@ -40,8 +40,8 @@ ROWS: tuple[tuple[str, str], ...] = (
         "L3",
         "meter reads weights slots tie sampling data images references tasks devices"
         " distill optimizers averaging states runs scores evaluate latent coded"
-        " training finetune pool_file loader loading student scratch fisher importance"
-        " tuning",
+        " training finetune pool_file loader loading student scratch fisher starting"
+        " importance tuning",
     ),
     ("L4", "api export"),
     ("L5", "wpack"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +17,12 @@ from .devices import place
 from .errors import TrainingError
 from .events import Note
 from .fisher import fisher
-from .plan import Plan
 from .runs import FISHER, Run
-from .source import Source
 from .spec import FinetuneSpec
+from .starting import Start
 from .stopping import Stop
 from .tasks import Task, split
 from .tensors import BY_NAME, TensorInfo
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where training starts.
-
-    Attributes:
-        backing: Pool → its first values, float32 or float64.
-    """
-
-    plan: Plan
-    backing: dict[str, np.ndarray]
-    source: Source
-    notes: tuple[str, ...]
 
 
 def measured(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,9 @@ from .errors import UsageError
 from .evaluate import evaluate as evaluate_model
 from .events import Event, Finished, Note
 from .finetune import finetune as train
-from .importance import Start, measured
-from .initial import initialise
+from .importance import measured
 from .limits import Limits
 from .packing import asks_fisher
-from .planner import make_plan
-from .pool import project
 from .runs import Run
 from .scratch import (
     NO_TEACHER,
@@ -34,11 +30,11 @@ from .scratch import (
 )
 from .source import version
 from .spec import FinetuneSpec, Spec
+from .starting import Start, starting_point, weighted
 from .stopping import Stop, never
 from .student import fill, stored, tie
 from .tasks import Task, make_task, split
-from .tensors import to_float
-from .weight_file import PlainWeights, PooledWeights, WeightFile
+from .weight_file import WeightFile
 
 StrPath = str | os.PathLike[str]
 
@@ -84,7 +80,7 @@ def finetune(
             importance = yield from measured(
                 model, job, recipe, start, session, device, stop or never
             )
-            start = _weighted(spec, file, start, importance)
+            start = weighted(spec, file, start, importance)
         teacher = _teacher(spec, recipe, job, file, limits)
         student = tie(fill(job.model(), file), start.plan, start.backing)
     coded = Coded(student, importance)
@@ -137,56 +133,6 @@ def evaluate(
         batch_size=batch_size or FinetuneSpec().batch_size,
         placement=placement,
     )
-
-
-def starting_point(
-    spec: Spec, file: PooledWeights | PlainWeights, seed: int | None = None
-) -> Start:
-    """Pools projected from a checkpoint and repaired, or read from a ``.wpool``.
-
-    Args:
-        seed: The checkpoint is not trained: pools are drawn at random from this seed.
-
-    Raises:
-        UsageError: The spec asks for other pools than the ``.wpool`` has.
-    """
-    planned = make_plan(spec, file.infos)
-    if isinstance(file, PlainWeights):
-        if seed is not None:
-            backing = initialise(planned.plan, file.file.read, seed)
-        else:
-            repair = {name: pool.repair or "rms" for name, pool in spec.pools.items()}
-            backing = project(planned.plan, file.file.read, repair)
-        notes = (*file.file.notes, *planned.notes)
-        return Start(planned.plan, backing.values, file.file.source(), notes)
-    if planned.plan != file.plan:
-        raise UsageError(
-            "the spec asks for other pools than the file has",
-            where=file.file.path,
-            hint="Fine-tune the original checkpoint, or use the spec it was made from",
-        )
-    values = {
-        pool.name: np.array(to_float(file.backing(index), pool.dtype))
-        for index, pool in enumerate(file.plan.pools)
-    }
-    return Start(file.plan, values, file.file.source, planned.notes)
-
-
-def _weighted(
-    spec: Spec,
-    file: PooledWeights | PlainWeights,
-    start: Start,
-    importance: Mapping[str, np.ndarray],
-) -> Start:
-    """The start with those pools projected anew whose projection the spec weights by
-    Fisher information."""
-    weighted = [n for n, pool in spec.pools.items() if pool.projection == "fisher"]
-    if not weighted or not isinstance(file, PlainWeights):
-        return start
-    costs = {name: importance for name in weighted}
-    repair = {name: pool.repair or "rms" for name, pool in spec.pools.items()}
-    backing = project(start.plan, file.file.read, repair, costs=costs)
-    return replace(start, backing=backing.values)
 
 
 def _teacher(
