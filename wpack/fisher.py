@@ -142,17 +142,11 @@ def together(model: nn.Module, task: Task, batch: Any) -> Gradients:
 
     def loss(parameters: dict[str, Tensor], example: Any) -> Tensor:
         alone = tree_map(lambda tensor: tensor.unsqueeze(0), example)
-        inputs = task.inputs(alone)
-        arguments: tuple[Any, ...] = ()
-        keywords: dict[str, Any] = {}
-        if isinstance(inputs, tuple):
-            arguments = inputs
-        elif isinstance(inputs, Mapping):
-            keywords = dict(inputs)
-        else:
-            arguments = (inputs,)
-        outputs = functional_call(model, parameters, arguments, keywords)
-        return task.loss(outputs, alone)
+
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            return functional_call(model, parameters, arguments, keywords)
+
+        return task.loss(call_model(called, task.inputs(alone)), alone)
 
     parameters = {
         name: parameter.detach() for name, parameter in model.named_parameters()

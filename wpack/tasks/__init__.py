@@ -44,7 +44,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -138,8 +138,8 @@ class Task(Protocol):
         }
 
 
-def call_model(model: nn.Module, inputs: Any) -> Any:
-    """Call a model with what :meth:`Task.inputs` gave."""
+def call_model(model: Callable[..., Any], inputs: Any) -> Any:
+    """Call a model, or what stands for one, with what :meth:`Task.inputs` gave."""
     if isinstance(inputs, tuple):
         return model(*inputs)
     if isinstance(inputs, Mapping):
