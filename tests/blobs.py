@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from wpack import codecs
 from wpack.blob import Blob, Read
 from wpack.chain import PLAIN, Chain
-from wpack.codecs import Alphabet, Entropy
+from wpack.codecs import Alphabet, Codec, Entropy
+from wpack.spec.coding import Codecs
 from wpack.tensors import DType
+
+#: A spec's list of codecs.
+SPEC: TypeAdapter[tuple[Codec, ...]] = TypeAdapter(Codecs)
 
 
 def reader(data: bytes) -> Read:
@@ -56,7 +61,7 @@ def chain_of(written: str) -> Chain:
     items = _items(written)
     if not set(codecs.names()).issuperset(name for name, _ in items):
         return PLAIN
-    return Chain(tuple(codecs.named(name).from_spec(value) for name, value in items))
+    return Chain(SPEC.validate_python([{name: value} for name, value in items]))
 
 
 def chains(*written: str) -> list[Any]:

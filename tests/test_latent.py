@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.blobs import needs
+from tests.blobs import SPEC, needs
 from wpack.arrangement import Coded
 from wpack.chain import Chain
-from wpack.codecs import Codec, Selector, named
+from wpack.codecs import Selector
 from wpack.errors import TrainingError
 from wpack.latent import Latent
 from wpack.tensors import BY_NAME
@@ -38,11 +38,7 @@ CHAINS: dict[str, list[dict[str, object]]] = {
 
 def chain_of(items: list[dict[str, object]]) -> Chain:
     """Codecs as a spec has them."""
-    made: list[Codec] = []
-    for item in items:
-        ((name, value),) = item.items()
-        made.append(named(name).from_spec(value))
-    return Chain(tuple(made))
+    return Chain(SPEC.validate_python(items))
 
 
 def params(*names: str) -> list[Any]:

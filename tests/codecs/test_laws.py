@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from tests.blobs import SPEC
 from tests.codecs.coding import called, decoded, every, fingerprints, weights
 from wpack import codecs
 from wpack.codecs import Codec, Entropy, Quantiser, Selector
@@ -183,22 +185,26 @@ def test_a_spec_sets_the_first_field(codec) -> None:
     fields = codec.fields()
     wholes = {k: int(v) if v in (0.0, 1.0) else v for k, v in codec.options().items()}
 
-    assert kind() == kind.from_spec(None)
-    assert codec == kind.from_spec(codec.options())
-    assert codec == kind.from_spec(wholes)
+    def means(item: object) -> Codec:
+        (found,) = SPEC.validate_python([item])
+        return found
+
+    assert kind() == means(codec.name) == means({codec.name: None})
+    assert codec == means({codec.name: codec.options()})
+    assert codec == means({codec.name: wholes})
     if fields:
         first, value = next(iter(fields.items()))
-        assert kind(**{first: value}) == kind.from_spec(value)
+        assert kind(**{first: value}) == means({codec.name: value})
     else:
-        with pytest.raises(ValueError, match=r"^takes no value, got 3$"):
-            kind.from_spec(3)
+        with pytest.raises(ValidationError, match=r"takes no value, not 3"):
+            means({codec.name: 3})
 
 
 @every_codec
 def test_an_unknown_field_is_named(codec) -> None:
     """A misspelt key is no silent default."""
     with pytest.raises(ValueError, match=r"^has no option 'bitz'$"):
-        type(codec).from_spec({"bitz": 4})
+        type(codec).from_options({"bitz": 4})
 
 
 SCRIPT = """

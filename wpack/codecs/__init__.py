@@ -17,10 +17,9 @@ values.
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -64,29 +63,6 @@ class Codec(Options):
 
     #: Where in a chain it stands; stages strictly increase.
     stage: ClassVar[int]
-
-    @classmethod
-    def from_spec(cls, value: Any) -> Codec:
-        """The codec that ``{name: value}`` or a bare ``name`` (None) of a spec means.
-
-        Raises:
-            ValueError: A key or a value does not fit; no place is named.
-        """
-        if value is None:
-            return cls()
-        fields = dataclasses.fields(cls)
-        if not isinstance(value, Mapping):
-            if not fields:
-                raise ValueError(f"takes no value, got {value!r:.80}")
-            value = {fields[0].name: value}
-        floats = {f.name for f in fields if isinstance(f.default, float)}
-        # Not plain int: once imported, the codec of that name is what it means here.
-        return cls.from_options(
-            {
-                k: float(v) if k in floats and type(v) is builtins.int else v
-                for k, v in value.items()
-            }
-        )
 
     def during(self, progress: float) -> Codec:
         """The codec as it stands in training, when ``progress`` of the steps, from 0 to
