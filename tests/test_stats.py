@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.blobs import needs
 from tests.handmade import CODED, EVERYTHING, write
 from tests.strategies import block_lists, poolable
-from wpack import container, stages, techniques
+from wpack import arrangement, container, stages, techniques
 from wpack.plan import Plan
 from wpack.planner import make_plan
 from wpack.residence import residence
@@ -141,7 +141,8 @@ def test_stored_bytes_of_coded_files(tmp_path: Path, told: str | None) -> None:
 @needs("int, zstd")
 def test_coded_plans_are_bounds() -> None:
     """Before an entropy coder has seen the values, sizes are the most there can be."""
-    most = sum(p.most_stored_bytes for p in [*CODED.pools, *CODED.groups])
+    most = sum(each.most_stored_bytes for each in arrangement.coded(CODED).values())
+    most += sum(pool.nbytes for pool in CODED.pools if not pool.chain)
     found = stats_of(CODED, most + 99)
 
     assert not found.exact

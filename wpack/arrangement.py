@@ -74,6 +74,11 @@ class Coded(NamedTuple):
         return self.chain.bound(self.numel, self.dtype)
 
 
+def group_name(index: int) -> str:
+    """The name that a group of kept tensors is stored under."""
+    return f"{GROUP_PREFIX}{index}"
+
+
 def coded(plan: Plan) -> dict[str, Coded]:
     """Every coded pool and group by the name it is stored under, in the order of their
     places."""
@@ -83,7 +88,7 @@ def coded(plan: Plan) -> dict[str, Coded]:
         if pool.chain
     }
     groups = {
-        f"{GROUP_PREFIX}{index}": Coded(group.chain, group.dtype, group.numel)
+        group_name(index): Coded(group.chain, group.dtype, group.numel)
         for index, group in enumerate(plan.groups)
     }
     return pools | groups
@@ -117,7 +122,7 @@ def arrange(plan: Plan, sizes: Mapping[str, int] | None = None) -> Arrangement:
     for info in sorted(kept, key=lambda info: -info.dtype.itemsize):
         _place(entries, info.name, info.dtype, info.shape)
     for index in range(len(plan.groups)):
-        name = f"{GROUP_PREFIX}{index}"
+        name = group_name(index)
         _place(entries, name, BYTES, (sizes[name],))
     return Arrangement(plan.alignment, tuple(entries))
 

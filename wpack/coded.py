@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .arrangement import GROUP_PREFIX, POOL_PREFIX, coded
+from .arrangement import POOL_PREFIX, coded, group_name
 from .chain import Encoded, StageSize
 from .latent import Latent
 from .tensors import TensorInfo
@@ -62,7 +62,7 @@ class Coded:
                 self.latents[stored] = Latent(where, specs[stored], given)
                 self._members[stored] = {f"pools.{name}": (pool.backing,)}
         for index, group in enumerate(plan.groups):
-            stored, infos = f"{GROUP_PREFIX}{index}", group.infos
+            stored, infos = group_name(index), group.infos
             given = _joined(infos, importance or {}) if importance else None
             where = infos[0].name + (f" and {len(infos) - 1} more" if infos[1:] else "")
             self.latents[stored] = Latent(where, specs[stored], given)

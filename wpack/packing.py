@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arrangement import GROUP_PREFIX, POOL_PREFIX, arrange, coded
+from .arrangement import POOL_PREFIX, arrange, coded, group_name
 from .chain import Chain, Encoded
 from .errors import CheckpointError, UsageError
 from .names import shown
@@ -116,7 +116,7 @@ def encode(
             parts.append(to_float(raw, group.dtype))
             bad = info.numel - int(np.count_nonzero(np.isfinite(parts[-1])))
             _refuse_non_finite(info.name, bad)
-        made[f"{GROUP_PREFIX}{index}"] = _encoded(
+        made[group_name(index)] = _encoded(
             group.chain,
             np.concatenate(parts),
             group.dtype,

@@ -71,12 +71,6 @@ class PoolPlan:
         """Bytes of the backing weights, decoded."""
         return self.backing * self.dtype.itemsize
 
-    @property
-    def most_stored_bytes(self) -> int:
-        """Bytes that the file holds of it: at most, and exactly where its chain has no
-        entropy coder."""
-        return self.chain.bound(self.backing, self.dtype) if self.chain else self.nbytes
-
 
 class TensorPlan(NamedTuple):
     """One tensor of the checkpoint and where it comes from.
@@ -134,11 +128,6 @@ class Group:
     def nbytes(self) -> int:
         """Bytes of all of them, decoded."""
         return self.numel * self.dtype.itemsize
-
-    @property
-    def most_stored_bytes(self) -> int:
-        """Bytes that the file holds of them, as a pool's."""
-        return self.chain.bound(self.numel, self.dtype)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .address_space import PAGE, Segment, is_remote, map_segments
-from .arrangement import GROUP_PREFIX, POOL_PREFIX
+from .arrangement import POOL_PREFIX, group_name
 from .backends import candidates, coded_pool
 from .container import Container
 from .inputs import read_into
@@ -204,7 +204,7 @@ class Memory:
         if index not in self._groups:
             group = self._container.plan.groups[index]
             decoded = np.empty(group.numel, group.dtype.raw)
-            self._decode(f"{GROUP_PREFIX}{index}", decoded)
+            self._decode(group_name(index), decoded)
             self._groups[index] = decoded
         return self._groups[index]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import stages, weight_file
-from .arrangement import GROUP_PREFIX, POOL_PREFIX
+from .arrangement import POOL_PREFIX, coded, group_name
 from .container import Container
 from .costs import FileStats as FileStats
 from .costs import GroupStats as GroupStats
@@ -95,8 +95,8 @@ def of_container(container: Container, residence: Residence) -> FileStats:
     """What a ``.wpool`` file costs."""
     told = stages.loads(container.metadata.get(stages.KEY, ""))
     codings = {
-        name: stages.checked(told.get(name), coded, container.entries[name].nbytes)
-        for name, coded in container.coded.items()
+        name: stages.checked(told.get(name), each, container.entries[name].nbytes)
+        for name, each in container.coded.items()
     }
     path, file_bytes = str(container.path), container.file_bytes
     return of_plan(container.plan, path, file_bytes, residence, codings)
@@ -152,13 +152,13 @@ class _Sizes:
     """What pools and kept tensors take in the file: measured, or at most."""
 
     def __init__(self, plan: Plan, codings: Mapping[str, Coding] | None) -> None:
-        self._codings = codings
+        self._codings, self._coded = codings, coded(plan)
         #: Bytes of the file that each tensor answers for.
         self.shares = dict.fromkeys(plan.by_name, 0)
         for tensor in plan.kept:
             self.shares[tensor.name] = tensor.info.nbytes
         for index, group in enumerate(plan.groups):
-            nbytes = self.stored(f"{GROUP_PREFIX}{index}", group)
+            nbytes = self.stored(group_name(index), group)
             sizes = [(info.name, info.numel) for info in group.infos]
             self.shares |= dict.fromkeys((name for name, _ in sizes), 0)
             self._deal(nbytes, group.numel, sizes)
@@ -178,8 +178,10 @@ class _Sizes:
 
     def stored(self, name: str, planned: PoolPlan | Group) -> int:
         """Bytes stored under a name."""
-        if not planned.chain or self._codings is None:
-            return planned.most_stored_bytes
+        if not planned.chain:
+            return planned.nbytes
+        if self._codings is None:
+            return self._coded[name].most_stored_bytes
         return self._codings[name].stored_bytes
 
     def coding(self, name: str) -> dict[str, Any]:
@@ -232,7 +234,7 @@ def _pool_stats(pool: PoolPlan, sizes: _Sizes) -> PoolStats:
 
 
 def _group_stats(index: int, group: Group, sizes: _Sizes) -> GroupStats:
-    name = f"{GROUP_PREFIX}{index}"
+    name = group_name(index)
     return GroupStats(
         dtype=group.dtype.name,
         codecs=group.chain.names,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from . import container
-from .arrangement import GROUP_PREFIX, POOL_PREFIX
+from .arrangement import POOL_PREFIX, group_name
 from .container import Container
 from .errors import FormatError, UsageError
 from .header import read_header
@@ -70,7 +70,7 @@ class PooledWeights:
         if index not in self._groups:
             group = self.plan.groups[index]
             values = np.empty(group.numel, group.dtype.raw)
-            self.file.read_values(f"{GROUP_PREFIX}{index}", values)
+            self.file.read_values(group_name(index), values)
             self._groups[index] = values
         return self._groups[index]
 
