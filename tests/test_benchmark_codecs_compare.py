@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmarks.codecs import arms, compare, compare_plot, runs
+from benchmarks import trials
+from benchmarks.codecs import compare, compare_plot
 from benchmarks.codecs.arms import ARMS, NETWORKS, UNTIED, Arm, Network
-from benchmarks.codecs.runs import Run, Study
+from benchmarks.trials import Run, Study
 from tests.blobs import needs
 from tests.tiny import noisy
 from wpack import api
@@ -60,8 +61,18 @@ def study(tmp_path: Path) -> Study:
     torch.manual_seed(0)
     save_file(quadrants.model().state_dict(), tmp_path / "start.safetensors")
     (tmp_path / "runs").mkdir()
-    network = Network(tmp_path / "spec.yaml", (0.01, 1e30), ("*",))
-    return Study(network, tmp_path / "start.safetensors", tmp_path / "runs")
+    start = tmp_path / "start.safetensors"
+    return Study(tmp_path / "spec.yaml", start, tmp_path / "runs")
+
+
+def small(study: Study) -> Network:
+    """What the study is of."""
+    return Network(study.spec, (0.01, 1e30), ("*",))
+
+
+def run_of(arm: Arm, study: Study, seed: int = 0, rate: float = 0.01) -> Run:
+    """A run on the small network."""
+    return Run(arm.on(small(study)), seed, rate)
 
 
 def test_names_of_arms_are_unique() -> None:
@@ -80,8 +91,8 @@ def test_arms_differ_in_pools_and_kept_tensors_alone(
 ) -> None:
     """Every pool has the arm's ratio and codecs; the recipe is everybody's, but for
     rate and seed."""
-    run = Run(arm, seed=5, rate=0.125)
-    spec = run.spec(Study(network, Path("x"), Path("y"), steps=7))
+    run = Run(arm.on(network), seed=5, rate=0.125)
+    spec = run.spec(Study(network.spec, Path("x"), Path("y"), steps=7))
     plain = load(network.spec)
 
     assert spec.pools.keys() == plain.pools.keys()
@@ -99,7 +110,7 @@ def test_arms_differ_in_pools_and_kept_tensors_alone(
 def options(monkeypatch: pytest.MonkeyPatch, study: Study) -> list[str]:
     """What compares the network as it is with a stacked one, on two seeds."""
     monkeypatch.setattr(compare, "ARMS", (UNTIED, STACKED))
-    monkeypatch.setitem(NETWORKS, "tiny", study.network)
+    monkeypatch.setitem(NETWORKS, "tiny", small(study))
     results = study.checkpoint.with_name("found.json")
     return [
         *("tiny", "--json", str(results), "--seeds", "3,4"),
@@ -121,7 +132,7 @@ def test_a_comparison(
     results = study.checkpoint.with_name("found.json")
     first = json.loads(results.read_text())
     ran = [(r["arm"], r["seed"], r["rate"], "failed" in r) for r in first["runs"]]
-    monkeypatch.setattr(runs, "train", None)
+    monkeypatch.setattr(trials, "train", None)
     compare.main(options)
 
     assert json.loads(results.read_text()) == first
@@ -139,8 +150,8 @@ def test_a_comparison(
 @needs("int, float16, zstd")
 def test_a_record_is_of_the_file(study: Study) -> None:
     """Its bytes, and what ``wpack eval`` finds; nothing else is left of the run."""
-    run = Run(STACKED, 0, 0.01)
-    found = runs.record(run, study)
+    run = run_of(STACKED, study)
+    found = trials.record(run, study)
     path = run.path(study)
 
     assert path.stat().st_size == found["nbytes"]
@@ -157,15 +168,15 @@ def test_a_record_is_of_the_file(study: Study) -> None:
 @needs("int, float16, zstd")
 def test_a_stopped_run_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives the file that it would have given."""
-    run, whole = Run(STACKED, 0, 0.01), Run(STACKED, 0, 0.01).path(study)
-    runs.train(run, study)
+    run, whole = run_of(STACKED, study), run_of(STACKED, study).path(study)
+    trials.train(run, study)
     expected = whole.read_bytes()
     whole.unlink()
-    monkeypatch.setattr(runs.api, "inflate", None)
+    monkeypatch.setattr(trials.api, "inflate", None)
     with pytest.raises(TypeError):
-        runs.train(run, study)
+        trials.train(run, study)
     monkeypatch.undo()
-    runs.train(run, study)
+    trials.train(run, study)
 
     assert expected == whole.read_bytes()
 
@@ -173,13 +184,13 @@ def test_a_stopped_run_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) ->
 @needs("int, float16, zstd")
 def test_other_settings_are_other_files(study: Study) -> None:
     """Nothing is taken for the record of another rate, seed, length or arm."""
-    longer = Study(study.network, study.checkpoint, study.folder, steps=5)
+    longer = Study(study.spec, study.checkpoint, study.folder, steps=5)
     paths = {
-        Run(UNTIED, 0, 0.01).path(study),
-        Run(UNTIED, 0, 0.02).path(study),
-        Run(UNTIED, 1, 0.01).path(study),
-        Run(UNTIED, 0, 0.01).path(longer),
-        Run(STACKED, 0, 0.01).path(study),
+        run_of(UNTIED, study).path(study),
+        run_of(UNTIED, study, rate=0.02).path(study),
+        run_of(UNTIED, study, seed=1).path(study),
+        run_of(UNTIED, study).path(longer),
+        run_of(STACKED, study).path(study),
     }
 
     assert 5 == len(paths)
@@ -188,18 +199,18 @@ def test_other_settings_are_other_files(study: Study) -> None:
 def test_a_file_must_be_what_training_evaluated(study: Study) -> None:
     """Another accuracy, or a damaged file, is no result."""
     path = study.folder / "x.wpool"
-    api.compress(study.checkpoint, load(study.network.spec), path)
+    api.compress(study.checkpoint, load(study.spec), path)
     metrics, plain = {"accuracy": 0.5}, study.folder / "plain.safetensors"
     api.inflate(path, plain)
 
-    assert plain.stat().st_size == runs.check(path, metrics, metrics)
+    assert plain.stat().st_size == trials.check(path, metrics, metrics)
     with pytest.raises(WpackError, match=r"eval \{'accuracy': 0.25\}"):
-        runs.check(path, metrics, {"accuracy": 0.25})
+        trials.check(path, metrics, {"accuracy": 0.25})
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WpackError, match="SHA-256"):
-        runs.check(path, metrics, metrics)
+        trials.check(path, metrics, metrics)
 
 
 def tuned(arm: str, rate: float, accuracy: float, loss: float) -> dict[str, Any]:
@@ -218,7 +229,7 @@ def test_rates_are_chosen_on_validation() -> None:
         tuned("b", 0.1, 0.5, 0.2),
     ]
 
-    assert {"a": 0.3, "b": 0.1} == compare.chosen(records)
+    assert {"a": 0.3, "b": 0.1} == trials.chosen(records)
 
 
 def ran(arm: str, seed: int, nbytes: int, accuracy: float) -> dict[str, Any]:
@@ -314,8 +325,8 @@ def test_rivals_get_the_untied_network(
 ) -> None:
     """As the safetensors file that its run inflates to, in their own environment, and
     only once."""
-    run, calls = Run(UNTIED, 0, 0.01), []
-    runs.train(run, study)
+    run, calls = run_of(UNTIED, study), []
+    trials.train(run, study)
 
     def measured(words: list[str], **_: Any) -> Any:
         calls.append(words)
@@ -337,8 +348,8 @@ def test_rivals_that_fail_are_told_of(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the place of what they said, and without a record."""
-    run = Run(UNTIED, 0, 0.01)
-    runs.train(run, study)
+    run = run_of(UNTIED, study)
+    trials.train(run, study)
     failed = subprocess.CompletedProcess([], 1, b"")
     monkeypatch.setattr(compare.subprocess, "run", lambda *_, **__: failed)
     log = run.path(study).with_suffix(".rivals.log")
@@ -362,4 +373,4 @@ def test_arguments_are_checked() -> None:
     assert ([2], [0.001]) == (found.seeds, found.rates)
     assert "--rivals python" == " ".join(found.shown[-2:])
     assert Path("runs/x") == found.runs
-    assert arms.ROOT / "samples" / "digits" / "vit.safetensors" == found.checkpoint
+    assert trials.ROOT / "samples" / "digits" / "vit.safetensors" == found.checkpoint

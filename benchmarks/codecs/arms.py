@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import trials
 from wpack.spec import load
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 Codecs = tuple[str | dict[str, Any], ...]
 #: Of kept tensors where pools have codecs, or norms and biases are most of the file;
@@ -43,7 +43,7 @@ NETWORKS = {
         HERE / "specs" / "digits-vit.yaml",
         rates=(1e-3, 3e-3),
         kept=("*",),
-        checkpoint=ROOT / "samples" / "digits" / "vit.safetensors",
+        checkpoint=trials.ROOT / "samples" / "digits" / "vit.safetensors",
     ),
     "resnet56": Network(
         HERE / "specs" / "resnet56.yaml",
@@ -69,8 +69,8 @@ class Arm:
     codecs: Codecs = ()
     kept: Codecs = ()
 
-    def overrides(self, network: Network) -> dict[str, Any]:
-        """Place in the network's spec → what stands there for this arm."""
+    def on(self, network: Network) -> trials.Arm:
+        """The arm for a network, by its spec."""
         found: dict[str, Any] = {}
         for pool in load(network.spec).pools:
             if self.ratio != 1:
@@ -82,7 +82,7 @@ class Arm:
                 **{pattern: list(self.kept) for pattern in network.kept},
                 **{pattern: list(HALF) for pattern in network.statistics},
             }
-        return found
+        return trials.Arm(self.name, found)
 
 
 def coded(

@@ -26,47 +26,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.codecs.arms import ARMS, NETWORKS, ROOT, UNTIED
+from benchmarks.codecs.arms import ARMS, NETWORKS, UNTIED
 from benchmarks.codecs.compare_plot import draw, points, table
-from benchmarks.codecs.runs import Record, Run, Study, record, shown
 from benchmarks.figure4 import machine
+from benchmarks.trials import ROOT, Record, Run, Study, shown, tuned
 from wpack import api, durable
 from wpack.errors import UsageError
-
-
-def all_records(runs: Iterable[Run], study: Study, workers: int) -> list[Record]:
-    """The records of runs, made by several processes of a thread each."""
-    # Forked: workers share this program as it is now, whatever becomes of its files.
-    context, found = multiprocessing.get_context("fork"), []
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
-        futures = [pool.submit(record, run, study) for run in runs]
-        for done, future in enumerate(as_completed(futures), 1):
-            found.append(future.result())
-            print(f"{done}/{len(futures)} {_line(found[-1])}", flush=True)
-    return sorted(found, key=lambda r: (r["arm"], r["seed"], r["rate"]))
-
-
-def chosen(records: Iterable[Record]) -> dict[str, float]:
-    """Arm → the learning rate that was best on the validation split."""
-    best: dict[str, tuple[float, float, float]] = {}
-    for found in records:
-        if "failed" not in found:
-            reached = found["validation"]
-            key = (reached["accuracy"], -reached["loss"], found["rate"])
-            best[found["arm"]] = max(best.get(found["arm"], key), key)
-    return {arm: rate for arm, (_, _, rate) in best.items()}
 
 
 def rival_rows(run: Run, study: Study, python: str, only: Sequence[str]) -> Record:
@@ -97,17 +70,14 @@ def rival_rows(run: Run, study: Study, python: str, only: Sequence[str]) -> Reco
 
 def compare(study: Study, options: argparse.Namespace) -> dict[str, Any]:
     """All runs and rivals of a study: the document of the results."""
-    arms = [a for a in ARMS if a == UNTIED or a.name in (options.arms or [a.name])]
-    first, *others = options.seeds
-    rates = options.rates or study.network.rates
-    tuning = [Run(arm, first, rate) for arm in arms for rate in rates]
-    tuned = all_records(tuning, study, options.workers)
-    best = chosen(tuned)
-    more = [Run(a, s, best[a.name]) for s in others for a in arms if a.name in best]
-    records = tuned + (all_records(more, study, options.workers) if more else [])
+    network = NETWORKS[options.network]
+    named = [a for a in ARMS if a == UNTIED or a.name in (options.arms or [a.name])]
+    arms = [arm.on(network) for arm in named]
+    rates = options.rates or network.rates
+    records, best = tuned(arms, rates, options.seeds, study, options.workers)
     rivals = []
     if options.rivals:
-        untied = [Run(UNTIED, seed, best[UNTIED.name]) for seed in options.seeds]
+        untied = [Run(arms[0], seed, best[UNTIED.name]) for seed in options.seeds]
         rivals = [
             rival_rows(run, study, options.rivals, options.only) for run in untied
         ]
@@ -167,22 +137,12 @@ def _rates(text: str) -> list[float]:
     return [float(word) for word in text.split(",")]
 
 
-def _line(found: Record) -> str:
-    begin = f"{found['arm']:34} seed {found['seed']} rate {found['rate']:g}"
-    if "failed" in found:
-        return f"{begin}  {found['failed']}"
-    return (
-        f"{begin}  {found['nbytes']:>9,} bytes  validation"
-        f" {found['validation']['accuracy']:.4f}  {found['seconds']:.0f} s"
-    )
-
-
 def main(words: Sequence[str] | None = None) -> None:
     """The command of the module's docstring."""
     options = arguments(sys.argv[1:] if words is None else words)
     options.runs.mkdir(parents=True, exist_ok=True)
     network = NETWORKS[options.network]
-    study = Study(network, options.checkpoint, options.runs, options.steps)
+    study = Study(network.spec, options.checkpoint, options.runs, options.steps)
     document = compare(study, options)
     durable.write_text(options.json, json.dumps(document, indent=1) + "\n", force=True)
     print(table(document))

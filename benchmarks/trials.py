@@ -1,25 +1,49 @@
-"""One run of ``compare``: a training, its file, and what is to be known of it."""
+"""Fine-tunings to compare: arms, learning rates and seeds from one checkpoint.
+
+A run's record goes into a folder as soon as it ends, with its file; one that was
+stopped goes on where it was, and one that is there is not made again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import shlex
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.codecs.arms import ROOT, Arm, Network
+import torch
+
 from wpack import api, durable
 from wpack.errors import TrainingError, WpackError
 from wpack.events import Finished
 from wpack.spec import FinetuneSpec, Spec, load
 
+ROOT = Path(__file__).parents[1]
+#: Between what training evaluates at half precision and what ``wpack eval`` does.
+HALF_PRECISION = 0.01
+
 #: Of a run, as JSON values.
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to do it.
+
+    Attributes:
+        settings: Place in the study's spec → what stands there for this arm.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,15 +51,18 @@ class Study:
     """A network, where its runs are kept, and what all of them share.
 
     Attributes:
+        spec: Pools, and the recipe that all arms share.
         checkpoint: What every run starts from.
         folder: Of the runs.
-        steps: Of training; None: as the network's spec says.
+        steps: Of training; None: as the spec says.
+        metric: Of the task's, the one that chooses.
     """
 
-    network: Network
+    spec: Path
     checkpoint: Path
     folder: Path
     steps: int | None = None
+    metric: str = "accuracy"
 
     @cached_property
     def sha256(self) -> str:
@@ -45,7 +72,7 @@ class Study:
     @cached_property
     def recipe(self) -> FinetuneSpec:
         """What all arms share."""
-        recipe = load(self.network.spec).finetune
+        recipe = load(self.spec).finetune
         assert recipe is not None
         return recipe
 
@@ -72,7 +99,7 @@ class Run:
     def settings(self, study: Study) -> dict[str, Any]:
         """Place in the study's spec → what stands there for this run."""
         found = {
-            **self.arm.overrides(study.network),
+            **self.arm.settings,
             "finetune.optimizer.lr": self.rate,
             "finetune.seed": self.seed,
         }
@@ -84,7 +111,7 @@ class Run:
 
     def spec(self, study: Study) -> Spec:
         """The study's spec with these settings."""
-        return load(study.network.spec, self.overrides(study))
+        return load(study.spec, self.overrides(study))
 
     def path(self, study: Study) -> Path:
         """The file that it writes; another one for other settings."""
@@ -96,9 +123,59 @@ class Run:
     def command(self, study: Study) -> str:
         """What does the same on the command line, from the repository's folder."""
         words = ["wpack", "finetune", shown(study.checkpoint), "-s"]
-        words += [shown(study.network.spec), "-o", self.path(study).name]
+        words += [shown(study.spec), "-o", self.path(study).name]
         sets = [word for text in self.overrides(study) for word in ("--set", text)]
         return shlex.join([*words, "--device", "cpu", *sets])
+
+
+def tuned(
+    arms: Sequence[Arm],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    study: Study,
+    workers: int,
+) -> tuple[list[Record], dict[str, float]]:
+    """Runs of all arms.  With the first seed each chooses its learning rate on the
+    validation split; the other seeds have that one.
+
+    Returns:
+        All records, and arm → chosen rate.
+    """
+    first, *others = seeds
+    trying = [Run(arm, first, rate) for arm in arms for rate in rates]
+    records = all_records(trying, study, workers)
+    best = chosen(records, study.metric)
+    more = [
+        Run(a, seed, best[a.name]) for seed in others for a in arms if a.name in best
+    ]
+    return records + all_records(more, study, workers), best
+
+
+def all_records(runs: Sequence[Run], study: Study, workers: int) -> list[Record]:
+    """The records of runs, made by several processes of a thread each."""
+    if not runs:
+        return []
+    # Forked: workers share this program as it is now, whatever becomes of its files.
+    context, found = multiprocessing.get_context("fork"), []
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        futures = [pool.submit(record, run, study) for run in runs]
+        for done, future in enumerate(as_completed(futures), 1):
+            found.append(future.result())
+            print(f"{done}/{len(futures)} {_line(found[-1])}", flush=True)
+    return sorted(found, key=lambda r: (r["arm"], r["seed"], r["rate"]))
+
+
+def chosen(records: Iterable[Record], metric: str = "accuracy") -> dict[str, float]:
+    """Arm → the learning rate that was best on the validation split, by the metric and
+    then the loss."""
+    best: dict[str, tuple[float, float, float]] = {}
+    for found in records:
+        if "failed" not in found:
+            reached = found["validation"]
+            merit = -reached["loss"] if metric == "loss" else reached[metric]
+            key = (merit, -reached["loss"], found["rate"])
+            best[found["arm"]] = max(best.get(found["arm"], key), key)
+    return {arm: rate for arm, (_, _, rate) in best.items()}
 
 
 def record(run: Run, study: Study) -> Record:
@@ -145,19 +222,29 @@ def train(run: Run, study: Study) -> Record:
     batch = study.recipe.eval_batch_size or study.recipe.batch_size
     metrics = api.evaluate(path, study.task, device="cpu", batch_size=batch)
     stats = api.stats(path)
+    half = study.recipe.precision in ("bfloat16", "float16")
+    slack = HALF_PRECISION if half else 0.0
     return {
         "nbytes": path.stat().st_size,
         "header_nbytes": stats.header_bytes,
         "free_parameters": stats.free_parameters,
-        "inflated_nbytes": check(path, last.after["test"], metrics),
+        "inflated_nbytes": check(path, last.after["test"], metrics, slack),
         "validation": last.after["validation"],
         "metrics": metrics,
         "best_step": last.step,
     }
 
 
-def check(path: Path, trained: dict[str, float], evaluated: dict[str, float]) -> int:
+def check(
+    path: Path,
+    trained: Mapping[str, float],
+    evaluated: Mapping[str, float],
+    slack: float = 0.0,
+) -> int:
     """Whether a file is sound, scores what it did in training, and inflates to itself.
+
+    Args:
+        slack: By how much a score may differ.
 
     Returns:
         The bytes of the inflated file.
@@ -167,7 +254,7 @@ def check(path: Path, trained: dict[str, float], evaluated: dict[str, float]) ->
     """
     if problems := api.verify(path):
         raise WpackError(problems[0], where=path)
-    if trained["accuracy"] != evaluated["accuracy"]:
+    if any(abs(trained[name] - evaluated[name]) > slack for name in trained):
         raise WpackError(f"training found {trained}, eval {evaluated}", where=path)
     plain = path.with_suffix(".safetensors")
     api.inflate(path, plain, force=True)
@@ -183,3 +270,17 @@ def shown(path: Path) -> str:
     """A path from the repository's folder, or its name if it lies elsewhere."""
     inside = path.resolve().is_relative_to(ROOT)
     return str(path.resolve().relative_to(ROOT)) if inside else path.name
+
+
+def _line(found: Record) -> str:
+    begin = f"{found['arm']:34} seed {found['seed']} rate {found['rate']:g}"
+    if "failed" in found:
+        return f"{begin}  {found['failed']}"
+    return (
+        f"{begin}  {found['nbytes']:>9,} bytes  validation"
+        f" {_shown(found['validation'])}  {found['seconds']:.0f} s"
+    )
+
+
+def _shown(metrics: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
