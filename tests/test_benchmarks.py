@@ -128,6 +128,7 @@ def test_cifar10_task_normalises(archives: Path) -> None:
 
     assert [6] == labels.tolist()
     assert expected == pytest.approx(images[0, :, 5, 5].tolist(), abs=1e-6)
+    assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_cifar10_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ class Cifar10(Task):
         return TensorData(
             images[: self.examples],
             labels[: self.examples],
-            transform=Preprocess(MEAN, STD, crop=crop, flip=flip),
+            transform=Preprocess(MEAN, STD, crop, flip, channels_last=True),
         )
 
 
