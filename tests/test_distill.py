@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wpack.distill import blend, divergence
+from wpack.distill import blend, divergence, relative_error
 
 
 def test_divergence_by_hand() -> None:
@@ -54,6 +54,43 @@ def test_divergence_teaches_the_student_only() -> None:
 
     assert torch.float32 == loss.dtype
     assert student.grad is not None
+    assert teacher.grad is None
+
+
+def test_relative_error_by_hand() -> None:
+    """Energies of the errors, 1 and 8, over the teacher's, 4 and 2: the mean of the
+    examples' shares."""
+    student = torch.tensor([[[1.0, 0.0]], [[-1.0, 3.0]]])
+    teacher = torch.tensor([[[2.0, 0.0]], [[1.0, 1.0]]])
+
+    assert (1 / 4 + 8 / 2) / 2 == relative_error(student, teacher).item()
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_relative_error_has_no_scale(scale: float) -> None:
+    """Nothing changes where both are a thousand times as large, and silence is 1."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 5, 3, 2, generator=generator)
+    expected = relative_error(student, teacher).item()
+
+    assert expected == pytest.approx(
+        relative_error(scale * student, scale * teacher).item(), rel=1e-5
+    )
+    assert 1.0 == pytest.approx(relative_error(0 * teacher, scale * teacher).item())
+
+
+def test_relative_error_teaches_the_student_only() -> None:
+    """No gradient flows into the teacher; half precision is widened first; where the
+    teacher is silent nothing is taught, and no NaN either."""
+    student = torch.tensor([[1.0], [2.0]], dtype=torch.float16, requires_grad=True)
+    teacher = torch.tensor([[2.0], [0.0]], requires_grad=True)
+    loss = relative_error(student, teacher)
+    loss.backward()
+
+    assert torch.float32 == loss.dtype
+    assert 0.125 == loss.item()
+    assert student.grad is not None
+    assert [[-0.25], [0.0]] == student.grad.tolist()
     assert teacher.grad is None
 
 

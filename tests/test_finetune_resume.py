@@ -31,7 +31,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "adamw": {
         "optimizer": {"name": "adamw", "lr": 0.02},
-        "distill": {"weight": 0.5, "temperature": 2.0},
+        "distill": {
+            "weight": 0.5,
+            "temperature": 2.0,
+            "hints": {"modules": ["2", "5"], "weight": 0.3},
+        },
         "precision": "bfloat16",
     },
 }

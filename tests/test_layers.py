@@ -39,7 +39,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     (
         "L3",
         "meter reads weights slots tie sampling data images references tasks devices"
-        " distill optimizers averaging states runs scores evaluate latent coded"
+        " optimizers averaging states runs scores evaluate latent coded"
+        " distill hints teaching"
         " training finetune pool_file loader loading student scratch fisher starting"
         " importance tuning",
     ),

@@ -251,7 +251,8 @@ class _Job:
         yield from self._tell(Finished(step, scores.metric, scores.before, after))
 
     def close(self) -> None:
-        """Give up the run folder."""
+        """Give up the student and the run folder."""
+        self.training.close()
         if self.run is not None:
             self.run.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,6 @@ from .averaging import RunningMean
 from .coded import Coded
 from .data import Data
 from .devices import Placement
-from .distill import blend, divergence
 from .errors import TrainingError, UsageError
 from .optimizers import (
     load_state_tensors,
@@ -28,6 +27,7 @@ from .optimizers import (
 from .schedule import learning_rate
 from .spec.recipe import FinetuneSpec
 from .tasks import Task, call_model
+from .teaching import Answer, Teaching
 from .tie import Tied
 
 # What the random numbers of a step are for; each use has its own.
@@ -45,16 +45,16 @@ class Training:
 
     Args:
         student: On its device; trained in place.
-        teacher: Moved to the device and put in ``eval`` mode; not called without
-            ``recipe.distill``.
+        teacher: As :class:`~wpack.teaching.Teaching` has it; nothing is done to it
+            without ``recipe.distill``.
         storage: State-dict name of the student → dtype it will be stored in.
         coded: What codecs store of the student.
         sampler: Which examples a step sees.
         steps: Steps of the whole run.
 
     Raises:
-        UsageError: The recipe asks for a teacher or for label smoothing, and there is
-            none, or the task's loss does not know it.
+        UsageError: The recipe asks for a teacher, hints or label smoothing, and there
+            is none, or the task's loss does not know it.
         TrainingError: Nothing in the student is trained.
     """
 
@@ -74,7 +74,6 @@ class Training:
         self.student = student
         self.task = task
         self.recipe = recipe
-        self.teacher = _ready(teacher, placement) if recipe.distill else None
         self.storage = storage
         self.coded = coded
         self.placement = placement
@@ -90,6 +89,11 @@ class Training:
             placement.device.type, enabled=placement.precision == "float16"
         )
         self._task_loss = _smoothed(task, recipe.label_smoothing)
+        self._teaching = (
+            Teaching(teacher, student, task, recipe.distill, placement)
+            if recipe.distill
+            else None
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """State-dict name → tensor, not copied: pools once, kept tensors, buffers."""
@@ -134,21 +138,20 @@ class Training:
         return loss.detach()
 
     def _loss(self, batch: Any) -> Tensor:
-        inputs = self.task.inputs(batch)
-        with self.placement.autocast():
+        teaching, inputs = self._teaching, self.task.inputs(batch)
+        listening = teaching.listening() if teaching else nullcontext()
+        with listening, self.placement.autocast():
             outputs = call_model(self.student, inputs)
             loss = self._task_loss(outputs, batch)
-        distill = self.recipe.distill
-        if distill is None or self.teacher is None:
+        if teaching is None:
             return loss
-        with torch.no_grad(), self.placement.autocast():
-            taught = call_model(self.teacher, inputs)
-        distance = divergence(
-            self.task.logits(outputs, batch),
-            self.task.logits(taught, batch),
-            distill.temperature,
-        )
-        return blend(loss, distance, distill.weight)
+        answer = Answer(batch, inputs, outputs, loss)
+        return teaching.loss(answer, self.step / self.steps)
+
+    def close(self) -> None:
+        """Leave the student to others."""
+        if self._teaching is not None:
+            self._teaching.close()
 
     @contextmanager
     def as_stored(self) -> Iterator[dict[str, Tensor]]:
@@ -238,17 +241,6 @@ class Training:
         self.coded.restore(_stripped("coded", saved), self.best, sizes)
         self.scaler.load_state_dict(values["scaler"])
         self.step = step
-
-
-def _ready(teacher: nn.Module | None, placement: Placement) -> nn.Module:
-    """The teacher where and as it is called."""
-    if teacher is None:
-        raise UsageError(
-            "there is no teacher to distil from",
-            where="finetune.distill",
-            hint="Set it to null to learn from labels only",
-        )
-    return teacher.to(placement.device).eval().requires_grad_(False)
 
 
 def _smoothed(task: Task, share: float) -> Callable[[Any, Any], Tensor]:

@@ -11,6 +11,7 @@ from wpack.spec import (
     AdamWSpec,
     DistillSpec,
     FinetuneSpec,
+    HintsSpec,
     ScheduleSpec,
     SGDSpec,
     parse,
@@ -34,6 +35,8 @@ def test_the_defaults() -> None:
     assert AdamWSpec(lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999)) == made.optimizer
     assert ScheduleSpec(name="cosine", warmup=0.05) == made.schedule
     assert DistillSpec(weight=0.9, temperature=4.0, teacher=None) == made.distill
+    assert made.distill is not None
+    assert made.distill.hints is None
     assert ("auto", 0, 0.0) == (made.precision, made.seed, made.label_smoothing)
     assert FisherSpec(samples=1024) == made.fisher
     assert [None] * 6 == [
@@ -110,6 +113,15 @@ def test_warmup_is_a_fraction_or_steps(warmup: str, expected: float) -> None:
     made = recipe(f"schedule: {{warmup: {warmup}}}").schedule.warmup
 
     assert (expected, type(expected)) == (made, type(made))
+
+
+def test_hints() -> None:
+    """Modules by pattern; they are gone by the end of the run."""
+    made = recipe("distill: {hints: {modules: [layer1, 're:blocks\\.[0-9]']}}").distill
+
+    assert made is not None
+    modules = ("layer1", r"re:blocks\.[0-9]")
+    assert HintsSpec(modules=modules, weight=1.0, anneal=True) == made.hints
 
 
 _WARMUP = (
@@ -202,6 +214,31 @@ _WARMUP = (
         (
             "distill: {temp: 3}",
             "22: finetune.distill.temp: unknown key 'temp' (known:",
+        ),
+        (
+            "distill: {hints: {weight: 1}}",
+            "22: finetune.distill.hints.modules: is missing",
+        ),
+        (
+            "distill: {hints: {modules: []}}",
+            "39: finetune.distill.hints.modules: needs 1 or more, has 0",
+        ),
+        (
+            "distill: {hints: {modules: ['qkv#q']}}",
+            "40: finetune.distill.hints.modules.0: should name modules, 'qkv#q' names"
+            " a part of a tensor",
+        ),
+        (
+            "distill: {hints: {modules: ['re:(']}}",
+            "40: finetune.distill.hints.modules.0: is no regular expression: missing",
+        ),
+        (
+            "distill: {hints: {modules: [a], wait: 1}}",
+            "44: finetune.distill.hints.wait: unknown key 'wait', did you mean",
+        ),
+        (
+            "distill: {hints: {modules: [a], weight: 0}}",
+            "52: finetune.distill.hints.weight: should be above 0, not 0",
         ),
         (
             "fisher: {samples: 0}",

@@ -75,7 +75,15 @@ finetunes = st.fixed_dictionaries(
         "schedule": st.fixed_dictionaries(
             {}, optional={"warmup": st.integers(0, 10**6) | st.floats(0, 1)}
         ),
-        "distill": st.none() | st.fixed_dictionaries({"teacher": globs}),
+        "distill": st.none()
+        | st.fixed_dictionaries(
+            {"teacher": globs},
+            optional={
+                "hints": st.fixed_dictionaries(
+                    {"modules": st.lists(globs, min_size=1, max_size=2)}
+                )
+            },
+        ),
         "ema": st.none() | st.floats(0.5, 0.999),
         "seed": st.integers(0, 2**32 - 1),
     },

@@ -36,7 +36,7 @@ finetune:
   steps: 1_000
   optimizer: {name: sgd, lr: 0.1}
   schedule: {warmup: 100}
-  distill: null
+  distill: {hints: {modules: ["blocks.*"], weight: 0.5, anneal: false}}
 """
     parse(full)
 
@@ -61,6 +61,7 @@ finetune:
         with_pool("tensors: [a], ratio: 2, codecs: [{int: 4, zstd: 3}]"),
         with_pool("tensors: [a], ratio: 2, codecs: [{int: x}]"),
         LEAST + "keep_codecs: {a: []}",
+        LEAST + "finetune: {distill: {hints: {modules: blocks}}}",
         LEAST + "finetune: {optimizer: {name: sgd, betas: [0.9, 0.9]}}",
     ],
 )

@@ -8,12 +8,12 @@ against a checkpoint, again with every mistake at once.
 from __future__ import annotations
 
 from .claiming import Claims, claims
+from .distilling import DistillSpec, HintsSpec
 from .model import Spec, schema
 from .pools import POOL_DTYPES, PoolSpec
 from .reading import load, parse, spec_from_ratio
 from .recipe import (
     AdamWSpec,
-    DistillSpec,
     FinetuneSpec,
     ScheduleSpec,
     SGDSpec,
@@ -27,6 +27,7 @@ __all__ = [
     "Claims",
     "DistillSpec",
     "FinetuneSpec",
+    "HintsSpec",
     "PoolSpec",
     "SGDSpec",
     "ScheduleSpec",

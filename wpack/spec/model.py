@@ -12,13 +12,13 @@ from pydantic.json_schema import models_json_schema
 from .. import codecs, techniques
 from . import scalars
 from .coding import OneOrMoreCodecs, codec_fields, item_model
+from .distilling import DistillSpec, HintsSpec
 from .mistakes import place_of
 from .nodes import Node
 from .pools import AnyPool, Name, WholePattern, model_of_pool, pool_model
 from .problems import KeyPath, Place, Problem
 from .quantities import Count, Section, frozen
 from .recipe import (
-    DistillSpec,
     FinetuneSpec,
     FisherSpec,
     ScheduleSpec,
@@ -123,6 +123,7 @@ def keys_at(path: KeyPath, values: Any) -> list[str]:
         ("finetune", "optimizer"): optimizer_model(values),
         ("finetune", "schedule"): ScheduleSpec,
         ("finetune", "distill"): DistillSpec,
+        ("finetune", "distill", "hints"): HintsSpec,
         ("finetune", "fisher"): FisherSpec,
     }
     return list(sections.get(path, Section).model_fields)

@@ -16,9 +16,10 @@ from pydantic import (
     field_validator,
 )
 
+from .distilling import DistillSpec
 from .mistakes import closest, unknown, whole
 from .problems import shown
-from .quantities import BelowOne, Count, Fractional, NotNegative, Positive, Section
+from .quantities import BelowOne, Count, NotNegative, Positive, Section
 
 #: Epochs of a recipe that says neither epochs nor steps.
 DEFAULT_EPOCHS = 10
@@ -138,21 +139,6 @@ class ScheduleSpec(Section):
             json_schema_extra={"minimum": 0},
         ),
     ] = 0.05
-
-
-class DistillSpec(Section):
-    """Learning from a teacher: (1 - w)·task + w·T²·KL(teacher/T ‖ student/T)."""
-
-    weight: Fractional = Field(
-        default=0.9, description="The teacher's share of the loss"
-    )
-    temperature: Positive = Field(
-        default=4.0, description="T, softens both distributions"
-    )
-    teacher: str | None = Field(
-        default=None,
-        description="Path of the teacher; null: the checkpoint compressed",
-    )
 
 
 class FisherSpec(Section):

@@ -1,0 +1,173 @@
+"""A teacher's pull on a student."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.tiny import Points, network, tied
+from wpack.devices import place
+from wpack.distill import divergence, relative_error
+from wpack.errors import TrainingError, UsageError
+from wpack.spec import DistillSpec
+from wpack.teaching import Answer, Teaching
+from wpack.tie import Tied
+
+POINTS = torch.tensor([[0.5, -1.0], [2.0, 0.25], [-1.0, 0.0]])
+LABELS = torch.tensor([0, 2, 1])
+
+
+def teaching(
+    student: nn.Module, teacher: nn.Module, precision: str = "float32", **spec: Any
+) -> Teaching:
+    """A teacher as a recipe has it."""
+    wanted = DistillSpec.model_validate(spec)
+    return Teaching(teacher, student, Points(), wanted, place("cpu", precision))
+
+
+def answer(found: Teaching, student: nn.Module) -> Answer:
+    """A student's, to three points."""
+    with found.listening(), found.placement.autocast():
+        outputs = student(POINTS)
+        loss = Points().loss(outputs, (POINTS, LABELS))
+    return Answer((POINTS, LABELS), POINTS, outputs, loss)
+
+
+def outputs_of(module: nn.Module, *layers: int) -> list[Tensor]:
+    """What layers of the network put out for the three points."""
+    network = module.module if isinstance(module, Tied) else module
+    assert isinstance(network, nn.Sequential)
+    return [network[: layer + 1](POINTS) for layer in layers]
+
+
+@pytest.mark.parametrize("make", [network, tied])
+@pytest.mark.parametrize(("anneal", "progress"), [(False, 0.75), (True, 0.75)])
+def test_hints_are_added(make: Any, anneal: bool, progress: float) -> None:
+    """(1 - w)·task + w·T²·KL, and the hints' mean relative error by its weight, which
+    falls as half a cosine; a tied student's modules have the names of its network."""
+    student, teacher = make().eval(), network(5)
+    hints = {"modules": ["2", "[45]"], "weight": 3.0, "anneal": anneal}
+    found = teaching(student, teacher, weight=0.25, temperature=2.0, hints=hints)
+    made = answer(found, student)
+    loss = found.loss(made, progress)
+    pairs = zip(outputs_of(student, 2, 4, 5), outputs_of(teacher, 2, 4, 5), strict=True)
+    hint = torch.stack([relative_error(*pair) for pair in pairs]).mean()
+    share = (1 + math.cos(0.75 * math.pi)) / 2 if anneal else 1.0
+    distance = divergence(made.outputs, teacher(POINTS), 2.0)
+
+    expected = 0.75 * made.loss + 0.25 * distance + 3.0 * share * hint
+    assert expected.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert 0.5 < hint.item()
+
+
+def test_hints_teach_what_is_below_them() -> None:
+    """Gradients of a hint reach every layer up to its module, and none above."""
+    student = network().eval()
+    found = teaching(student, network(5), weight=0.0, hints={"modules": ["4"]})
+    made = answer(found, student)
+    found.loss(replace(made, loss=torch.zeros(())), 0.0).backward()
+    taught = {
+        n for n, p in student.named_parameters() if p.grad is not None and p.grad.any()
+    }
+
+    assert {"0", "1", "4"} == {name.partition(".")[0] for name in taught}
+
+
+def test_hints_under_autocast() -> None:
+    """Errors of half-precision outputs are computed in float32."""
+    student = network().eval()
+    found = teaching(
+        student, network(5), "bfloat16", hints={"modules": ["4"], "anneal": False}
+    )
+    made = answer(found, student)
+    loss = found.loss(made, 0.0)
+    loss.backward()
+
+    assert torch.bfloat16 == made.outputs.dtype
+    assert torch.float32 == loss.dtype
+    assert loss.isfinite()
+
+
+def test_agreement_costs_nothing() -> None:
+    """A student that is its teacher has only the labels to learn."""
+    student = network().eval()
+    found = teaching(student, network(), hints={"modules": ["?"]}, weight=0.5)
+    made = answer(found, student)
+
+    assert 0.5 * made.loss.item() == pytest.approx(found.loss(made, 0.3).item())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own
+def test_hints_of_a_compiled_student() -> None:
+    """A hook ends the compiled graph where it is: the losses are those of the network
+    as written."""
+    student, teacher = network().eval(), network(5)
+    found = teaching(student, teacher, hints={"modules": ["2", "4"]})
+    expected = found.loss(answer(found, student), 0.0)
+    compiled = torch.compile(student, backend="eager")
+    with torch.no_grad():
+        compiled(POINTS)  # as an evaluation before the first step does
+
+    assert expected.item() == found.loss(answer(found, compiled), 0.0).item()
+
+
+def test_hints_of_a_checkpointed_block() -> None:
+    """What is computed a second time on the way back is not heard again."""
+    student, teacher = network().eval(), network(5)
+    found = teaching(student, teacher, hints={"modules": ["2", "4"]})
+    plain = answer(found, student)
+    expected = found.loss(plain, 0.0)
+    expected.backward()
+    grads = [p.grad.clone() for p in student.parameters() if p.grad is not None]
+    student.zero_grad()
+
+    def checkpointed(points: Tensor) -> Any:
+        assert isinstance(student, nn.Sequential)
+        return torch.utils.checkpoint.checkpoint_sequential(
+            student, 2, points, use_reentrant=False
+        )
+
+    made = answer(found, checkpointed)  # type: ignore[arg-type]
+    loss = found.loss(made, 0.0)
+    loss.backward()
+
+    assert expected.item() == loss.item()
+    for expected_grad, parameter in zip(grads, student.parameters(), strict=True):
+        assert torch.equal(expected_grad, parameter.grad)
+
+
+def test_teacher_without_the_module() -> None:
+    """A teacher of another architecture is refused where a hint is about what it has
+    not."""
+    with pytest.raises(UsageError) as caught:
+        teaching(network(), nn.Linear(2, 3), hints={"modules": ["4"]})
+
+    assert (
+        "finetune.distill.hints: module '4': the teacher has no such module"
+    ) == str(caught.value)
+
+
+def test_teacher_of_other_classes() -> None:
+    """Logits are compared class by class, so there must be as many."""
+    student = network().eval()
+    found = teaching(student, nn.Linear(2, 5))
+    with pytest.raises(TrainingError) as caught:
+        found.loss(answer(found, student), 0.0)
+
+    assert (
+        "finetune.distill: the student's logits are (3, 3), the teacher's (3, 5)"
+    ) == str(caught.value)
+
+
+def test_closing_leaves_the_student_as_it_was() -> None:
+    """No hooks stay, with hints or without."""
+    for spec in ({}, {"hints": {"modules": ["?"]}}):
+        student, teacher = network(), network(5)
+        teaching(student, teacher, **spec).close()
+        for module in (*student.modules(), *teacher.modules()):
+            assert not module._forward_hooks

@@ -1,0 +1,54 @@
+"""The ``finetune.distill`` section of a spec: what a student learns from a teacher."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from .patterns import Pattern
+from .problems import shown
+from .quantities import Fractional, Positive, Section
+
+
+def _check_module(text: str) -> str:
+    if Pattern.parse(text).part:
+        raise ValueError(f"should name modules, {shown(text)} names a part of a tensor")
+    return text
+
+
+class HintsSpec(Section):
+    """Learning what modules inside the teacher put out, too."""
+
+    modules: tuple[Annotated[str, AfterValidator(_check_module)], ...] = Field(
+        min_length=1,
+        description="Patterns over names of modules: globs, re:regex; of modules that"
+        " a pattern matches inside each other, the outermost",
+    )
+    weight: Positive = Field(
+        default=1.0, description="The mean hint's weight; it is added to the loss"
+    )
+    anneal: bool = Field(
+        default=True,
+        description="Whether the weight falls to zero over the run, as half a cosine",
+    )
+
+
+class DistillSpec(Section):
+    """Learning from a teacher: (1 - w)·task + w·T²·KL(teacher/T ‖ student/T), and
+    hints."""
+
+    weight: Fractional = Field(
+        default=0.9, description="The teacher's share of the loss"
+    )
+    temperature: Positive = Field(
+        default=4.0, description="T, softens both distributions"
+    )
+    teacher: str | None = Field(
+        default=None,
+        description="Path of the teacher; null: the checkpoint compressed",
+    )
+    hints: HintsSpec | None = Field(
+        default=None,
+        description="Modules whose outputs are to be the teacher's; null: none",
+    )

@@ -1,0 +1,148 @@
+"""A teacher, and all that a student learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import hints
+from .devices import Placement
+from .distill import blend, divergence, relative_error
+from .errors import TrainingError, UsageError
+from .hints import Outputs
+from .schedule import SHAPES
+from .spec import DistillSpec, HintsSpec
+from .tasks import Task, call_model
+from .tie import Tied
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a student made of a batch.
+
+    Attributes:
+        inputs: What the model was called with.
+        outputs: What it returned.
+        loss: The task's, 0-d.
+    """
+
+    batch: Any
+    inputs: Any
+    outputs: Any
+    loss: Tensor
+
+
+class Teaching:
+    """A teacher that sees the batches of a student: the very same crops, once each.
+
+    Args:
+        teacher: Moved to the device, put in ``eval`` mode and asked for no gradients.
+        student: Listened to where there are hints, until :meth:`close`; its names of
+            modules are those of the wrapped module where it is tied.
+
+    Raises:
+        UsageError: There is no teacher, or a hint is about no module of both.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module | None,
+        student: nn.Module,
+        task: Task,
+        spec: DistillSpec,
+        placement: Placement,
+    ) -> None:
+        if teacher is None:
+            raise UsageError(
+                "there is no teacher to distil from",
+                where="finetune.distill",
+                hint="Set it to null to learn from labels only",
+            )
+        self.teacher = teacher.to(placement.device).eval().requires_grad_(False)
+        self.task = task
+        self.spec = spec
+        self.placement = placement
+        self._hints = _Hints(spec.hints, student, teacher) if spec.hints else None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """The block in which a student is called."""
+        if self._hints is None:
+            yield
+            return
+        with self._hints.student.listening():
+            yield
+
+    def loss(self, answer: Answer, progress: float) -> Tensor:
+        """``(1 - w)·task + w·T²·KL``, and the hints' weight times their mean; 0-d.
+
+        Args:
+            answer: Of the student, :meth:`listening`.
+            progress: Share of the run's steps that were taken.
+
+        Raises:
+            TrainingError: Student and teacher cannot be compared.
+        """
+        with self._listening_to_teacher(), torch.no_grad(), self.placement.autocast():
+            outputs = call_model(self.teacher, answer.inputs)
+        taught = self.task.logits(outputs, answer.batch)
+        logits = self.task.logits(answer.outputs, answer.batch)
+        if logits.shape != taught.shape:
+            raise TrainingError(
+                f"the student's logits are {tuple(logits.shape)}, the teacher's"
+                f" {tuple(taught.shape)}",
+                where="finetune.distill",
+            )
+        distance = divergence(logits, taught, self.spec.temperature)
+        loss = blend(answer.loss, distance, self.spec.weight)
+        return loss + self._hints.loss(progress) if self._hints else loss
+
+    def close(self) -> None:
+        """Leave the student as it was found."""
+        if self._hints is not None:
+            self._hints.close()
+
+    @contextmanager
+    def _listening_to_teacher(self) -> Iterator[None]:
+        if self._hints is None:
+            yield
+            return
+        with self._hints.teacher.listening():
+            yield
+
+
+class _Hints:
+    """The outputs of the same modules of both."""
+
+    def __init__(self, spec: HintsSpec, student: nn.Module, teacher: nn.Module) -> None:
+        own = student.module if isinstance(student, Tied) else student
+        found = hints.modules(own, spec.modules)
+        known = dict(teacher.named_modules())
+        for name in found:
+            if name not in known:
+                raise UsageError(
+                    "the teacher has no such module",
+                    where=f"{hints.WHERE}: module {name!r}",
+                )
+        self.spec = spec
+        self.student = Outputs(found)
+        self.teacher = Outputs({name: known[name] for name in found})
+
+    def loss(self, progress: float) -> Tensor:
+        """The mean of the outputs' relative errors, by its weight; 0-d."""
+        errors = [
+            relative_error(*pair) for pair in hints.pairs(self.student, self.teacher)
+        ]
+        self.student.forget()
+        self.teacher.forget()
+        share = SHAPES["cosine"](progress) if self.spec.anneal else 1.0
+        return self.spec.weight * share * torch.stack(errors).mean()
+
+    def close(self) -> None:
+        self.student.close()
+        self.teacher.close()
