@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from wpack import api, durable
+from wpack.allocator import keep_memory
 from wpack.errors import TrainingError, WpackError
 from wpack.events import Finished
 from wpack.spec import FinetuneSpec, Spec, load
@@ -157,12 +158,18 @@ def all_records(runs: Sequence[Run], study: Study, workers: int) -> list[Record]
         return []
     # Forked: workers share this program as it is now, whatever becomes of its files.
     context, found = multiprocessing.get_context("fork"), []
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin) as pool:
         futures = [pool.submit(record, run, study) for run in runs]
         for done, future in enumerate(as_completed(futures), 1):
             found.append(future.result())
             print(f"{done}/{len(futures)} {_line(found[-1])}", flush=True)
     return sorted(found, key=lambda r: (r["arm"], r["seed"], r["rate"]))
+
+
+def _begin() -> None:
+    """What a worker does first."""
+    torch.set_num_threads(1)
+    keep_memory()
 
 
 def chosen(records: Iterable[Record], metric: str = "accuracy") -> dict[str, float]:

@@ -31,10 +31,10 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("L1", "chain_reader plan plan_text plan_reader planner"),
     (
         "L2",
-        "inputs names backends residence address_space header temporaries durable"
-        " arrangement checksums conformance stages preamble container checkpoint ring"
-        " pool initial packing limits weight_file costs diff stats journal schedule"
-        " events",
+        "inputs names allocator backends residence address_space header temporaries"
+        " durable arrangement checksums conformance stages preamble container"
+        " checkpoint ring pool initial packing limits weight_file costs diff stats"
+        " journal schedule events",
     ),
     (
         "L3",

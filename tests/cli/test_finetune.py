@@ -65,6 +65,16 @@ def test_finetune(run: Run, api: Calls, events: list[Event]) -> None:
     assert result.out.startswith("split  metric    before  after\n")
 
 
+@pytest.mark.usefixtures("events")
+def test_finetune_keeps_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that trains keeps what it frees."""
+    kept: list[bool] = []
+    monkeypatch.setattr("wpack.allocator.keep_memory", lambda: kept.append(True))
+    run("finetune", "m", "--ratio", "2", "-o", "o")
+
+    assert [True] == kept
+
+
 @pytest.mark.parametrize(
     ("option", "expected"),
     [

@@ -79,10 +79,12 @@ def command(
       wpack finetune --from-scratch -s pools.yaml -o model.wpool
     """
     from .. import api
+    from ..allocator import keep_memory
     from ..report.training import FinetuneReport
 
     _check_source(checkpoint, from_scratch, rest["key"])
     wanted = _options.read_spec(spec=spec, ratio=ratio, codec=codec, set=set)
+    keep_memory()
     with _signals.finishing() as stop, redirect_stdout(sys.stderr):  # A task may print.
         events = api.finetune(
             checkpoint, wanted, output, stop=stop, **rest, **settings.limits()
