@@ -38,7 +38,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ),
     (
         "L3",
-        "meter reads weights slots tie sampling data images references tasks devices"
+        "meter reads weights slots tie sampling data images text transformers_folder"
+        " vocabulary corpus windows references tasks devices"
         " optimizers averaging states runs scores evaluate latent coded"
         " distill hints teaching"
         " training finetune pool_file loader loading student scratch fisher starting"

@@ -7,8 +7,9 @@ too, one example at a time.
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -125,3 +126,22 @@ def _update(digest: Any, batch: Any) -> None:
             _update(digest, value)
     else:
         digest.update(str(batch).encode())
+
+
+def converted(batch: Any, convert: Callable[[Tensor], Any]) -> Any:
+    """A batch with each of its tensors converted, in its own kind of tuples, lists and
+    mappings (a ``BatchEncoding`` stays one)."""
+    if isinstance(batch, Tensor):
+        return convert(batch)
+    if isinstance(batch, MutableMapping):
+        made = copy.copy(batch)
+        for key, value in batch.items():
+            made[key] = converted(value, convert)
+        return made
+    if isinstance(batch, Mapping):
+        return {key: converted(value, convert) for key, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        values = [converted(value, convert) for value in batch]
+        named = hasattr(batch, "_fields")  # a namedtuple takes them one by one
+        return type(batch)(*values) if named else type(batch)(values)
+    return batch

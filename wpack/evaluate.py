@@ -24,7 +24,7 @@ def evaluate(
     placement: Placement,
     stop: Stop = never,
 ) -> dict[str, float]:
-    """Mean over all rows of each of the task's metrics.
+    """Mean over all rows of each of the task's metrics, and what it derives from them.
 
     Args:
         model: On the placement's device; evaluated in ``eval`` mode, and left in the
@@ -33,7 +33,8 @@ def evaluate(
         stop: Asked before each batch.
 
     Returns:
-        Metric → mean, summed in float64 in the order of the data.
+        Metric → mean, summed in float64 in the order of the data; then those that
+        the task derives.
 
     Raises:
         TrainingError: The data are empty, or the task or the model failed (the failure
@@ -63,10 +64,12 @@ def evaluate(
                     rows[name] = rows.get(name, 0) + value.numel()
     finally:
         model.train(was_training)
-    return {
+    means = {
         name: sum(torch.stack(parts).tolist()) / rows[name] if rows[name] else 0.0
         for name, parts in sums.items()
     }
+    with blaming("evaluation"):
+        return {**means, **task.derived(means)}
 
 
 @contextmanager

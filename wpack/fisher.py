@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.utils._pytree import tree_map
 
 from . import sampling
 from .arrangement import POOL_PREFIX
-from .data import Data
+from .data import Data, converted
 from .devices import Placement
 from .errors import TrainingError, WpackError
 from .evaluate import blaming
@@ -140,8 +140,12 @@ def _per_example(
 def together(model: nn.Module, task: Task, batch: Any) -> Gradients:
     """Gradients of all examples of a batch, by ``torch.func``."""
 
-    def loss(parameters: dict[str, Tensor], example: Any) -> Tensor:
-        alone = tree_map(lambda tensor: tensor.unsqueeze(0), example)
+    tensors: list[Tensor] = []
+    converted(batch, tensors.append)
+
+    def loss(parameters: dict[str, Tensor], example: list[Tensor]) -> Tensor:
+        rows = iter(example)
+        alone = converted(batch, lambda _: next(rows).unsqueeze(0))
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             return functional_call(model, parameters, arguments, keywords)
@@ -154,7 +158,7 @@ def together(model: nn.Module, task: Task, batch: Any) -> Gradients:
     each = vmap(grad(loss), in_dims=(None, 0), randomness="different")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of operations that vmap does in a loop
-        found: dict[str, Tensor] = each(parameters, batch)
+        found: dict[str, Tensor] = each(parameters, tensors)
     return found
 
 
@@ -165,7 +169,7 @@ def one_by_one(model: nn.Module, task: Task, batch: Any) -> Iterator[Gradients]:
     model.requires_grad_(True)
     try:
         for row in range(_rows(batch)):
-            alone = tree_map(lambda tensor, row=row: tensor[row : row + 1], batch)
+            alone = converted(batch, itemgetter(slice(row, row + 1)))
             loss = task.loss(call_model(model, task.inputs(alone)), alone)
             found = torch.autograd.grad(
                 loss, list(parameters.values()), allow_unused=True
@@ -181,7 +185,7 @@ def one_by_one(model: nn.Module, task: Task, batch: Any) -> Iterator[Gradients]:
 
 def _rows(batch: Any) -> int:
     sizes: list[int] = []
-    tree_map(lambda tensor: sizes.append(len(tensor)), batch)
+    converted(batch, lambda tensor: sizes.append(len(tensor)))
     return min(sizes)
 
 

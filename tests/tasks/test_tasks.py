@@ -97,6 +97,14 @@ def test_defaults_are_a_classifier() -> None:
     assert torch.allclose(losses, metrics["loss"])
 
 
+def test_batches_by_name() -> None:
+    """Of a dict, labels are the targets; the model gets the rest by name."""
+    batch = {"input_ids": torch.zeros(2), "labels": torch.ones(2)}
+
+    assert {"input_ids": batch["input_ids"]} == Fixed().inputs(batch)
+    assert batch["labels"] is Fixed().targets(batch)
+
+
 def test_label_smoothing_by_hand() -> None:
     """Smoothing s gives every class s / classes of the label."""
     logits = torch.tensor([[2.0, 0.0]])
@@ -162,6 +170,7 @@ def test_a_task_may_be_an_object() -> None:
 def test_duck_tasks(tmp_path: Path) -> None:
     """What has a task's methods is a task, whatever it derives from."""
     names = ["model", "data", "inputs", "targets", "logits", "loss", "metrics"]
+    names.append("derived")
     methods = "\n".join(f"    def {name}(self, *a): pass" for name in names)
     text = f"class Duck:\n    metric, lower_is_better = 'a', ()\n{methods}\n"
     (tmp_path / "duck.py").write_text(text)
@@ -192,7 +201,7 @@ def test_abstract_methods_are_missed() -> None:
 
 def test_built_in_names() -> None:
     """The files of the folder are the tasks."""
-    assert "image-classification" in tasks.names()
+    assert {"image-classification", "language-modeling"} <= set(tasks.names())
 
 
 def test_unknown_name() -> None:

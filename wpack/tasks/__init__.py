@@ -77,7 +77,7 @@ class Task(Protocol):
     """A network, its data, its loss and its metrics.
 
     Derive from it: the defaults are a classifier's, whose batches are
-    ``(inputs, targets)``.
+    ``(inputs, targets)``, or dicts whose targets are ``labels``.
 
     Attributes:
         metric: The metric that decides which weights are best.
@@ -106,12 +106,19 @@ class Task(Protocol):
 
     def inputs(self, batch: Any) -> Any:
         """What the model is called with: a tuple gives positional arguments, a dict
-        named ones, anything else is the one argument."""
+        named ones, anything else is the one argument.
+
+        Of a batch that is a dict (or a ``BatchEncoding``) these are all its values but
+        ``labels``, by name; of another its first.
+        """
+        if isinstance(batch, Mapping):
+            return {name: batch[name] for name in batch if name != "labels"}
         return batch[0]
 
     def targets(self, batch: Any) -> Tensor:
-        """Class numbers, ``(rows,)`` int64."""
-        targets: Tensor = batch[1]
+        """Class numbers, ``(rows,)`` int64: a dict's ``labels``, or what comes
+        second."""
+        targets: Tensor = batch["labels" if isinstance(batch, Mapping) else 1]
         return targets
 
     def logits(self, outputs: Any, batch: Any) -> Tensor:
@@ -129,13 +136,22 @@ class Task(Protocol):
         )
 
     def metrics(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
-        """One value a row, ``(rows,)``, for each metric; a metric of a whole split is
-        the mean over all its rows."""
+        """One value a row, ``(rows,)``, for each metric, or for the rows that count; a
+        metric of a whole split is the mean over all of them."""
         logits, targets = self.logits(outputs, batch).float(), self.targets(batch)
         return {
             "accuracy": logits.argmax(-1) == targets,
             "loss": functional.cross_entropy(logits, targets, reduction="none"),
         }
+
+    def derived(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """Metrics that follow from the means of a whole split, as a perplexity does
+        from a loss; told after them, and good as :attr:`metric`, too.
+
+        Args:
+            means: Metric of :meth:`metrics` → its mean.
+        """
+        return {}
 
 
 def call_model(model: Callable[..., Any], inputs: Any) -> Any:
