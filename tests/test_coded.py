@@ -16,19 +16,22 @@ from torch import Tensor, nn
 from tests.blobs import needs
 from tests.tiny import Points, network, recipe, same, state_of
 from wpack import api
+from wpack.batches import Batches
 from wpack.coded import Coded
 from wpack.devices import place
 from wpack.errors import TrainingError, UsageError
 from wpack.events import Event, Finished, Note
 from wpack.loader import load_file
 from wpack.planner import make_plan
+from wpack.processes import ALONE
 from wpack.runs import FISHER
 from wpack.sampling import Sampler
 from wpack.spec import parse
 from wpack.stopping import Interrupted, never
+from wpack.student import storage_dtypes
 from wpack.tensors import BY_NAME, TensorInfo
 from wpack.tie import Tied
-from wpack.training import Training, storage_dtypes
+from wpack.training import Training
 
 FINETUNE = """
 finetune:
@@ -269,7 +272,7 @@ def training(found: Tied, **options: Any) -> Training:
         storage=storage_dtypes(found),
         coded=Coded(found),
         placement=place("cpu", wanted.precision),
-        sampler=Sampler(26, wanted.batch_size, wanted.seed),
+        batches=Batches(Sampler(26, wanted.batch_size, wanted.seed), ALONE),
         steps=12,
     )
 

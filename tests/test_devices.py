@@ -78,7 +78,7 @@ def test_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         place("cpu")
 
     assert (
-        "torchrun: 2 processes were started, and fine-tuning uses one."
+        "torchrun: 2 processes were started, and this is work for one."
         " Start it without torchrun"
     ) == str(caught.value)
 

@@ -38,10 +38,10 @@ ROWS: tuple[tuple[str, str], ...] = (
     ),
     (
         "L3",
-        "meter reads weights slots tie sampling data images text transformers_folder"
-        " vocabulary corpus windows references tasks devices"
-        " optimizers averaging states runs scores evaluate latent coded"
-        " distill hints teaching"
+        "processes meter reads weights slots tie sampling data images text"
+        " transformers_folder vocabulary corpus windows references tasks devices"
+        " optimizers averaging states runs followed batches scores evaluate latent"
+        " coded distill hints teaching"
         " training finetune pool_file loader loading student scratch fisher starting"
         " importance tuning",
     ),

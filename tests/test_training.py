@@ -10,14 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.tiny import Points, network, recipe, same, state_of, tied
+from wpack.batches import Batches
 from wpack.coded import Coded
 from wpack.data import TensorData
 from wpack.devices import place
 from wpack.distill import divergence
 from wpack.errors import TrainingError, UsageError
+from wpack.processes import ALONE
 from wpack.sampling import Sampler
+from wpack.student import storage_dtypes
 from wpack.tasks import Task
-from wpack.training import Training, storage_dtypes
+from wpack.training import Training
 
 
 class Line(Task):
@@ -52,7 +55,11 @@ def training(
         storage=storage_dtypes(student),
         coded=Coded(student),
         placement=place("cpu", wanted.precision),
-        sampler=Sampler(26 if task is None else 1, wanted.batch_size, wanted.seed),
+        batches=Batches(
+            Sampler(26 if task is None else 1, wanted.batch_size, wanted.seed),
+            ALONE,
+            wanted.accumulate,
+        ),
         steps=steps,
     )
 
@@ -155,14 +162,14 @@ def test_distillation(weight: float, smoothing: float) -> None:
     same_points, logits, points, taught = seen
     data = Points().data("train")
     assert data is not None
-    labels = data.tensors[1][torch.from_numpy(found.sampler.indices(0))]
+    labels = data.tensors[1][torch.from_numpy(found.batches.sampler.indices(0))]
     task_loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     expected = (1 - weight) * task_loss + weight * divergence(logits, taught, 2.0)
 
     assert loss == pytest.approx(expected.item(), rel=1e-6)
     assert same_points is points
     assert not torch.equal(
-        points, data.tensors[0][torch.from_numpy(found.sampler.indices(0))]
+        points, data.tensors[0][torch.from_numpy(found.batches.sampler.indices(0))]
     )
     assert not teacher.training
     assert not any(p.requires_grad for p in teacher.parameters())

@@ -3,6 +3,11 @@
 One fetch a step, vectorised over the batch, in the process that trains: for data that
 fit into memory nothing is faster.  Anything with ``__len__`` and ``__getitem__`` works
 too, one example at a time.
+
+What augmentation draws does not depend on how many processes share a batch: each has
+the whole batch fetched, with the same random numbers, and takes its rows.  Fetching
+from memory is cheap beside training on what was fetched; data for which it is not
+have a method ``part``, see :class:`Data`, as those have that are fetched one by one.
 """
 
 from __future__ import annotations
@@ -15,15 +20,24 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from . import sampling
 from .errors import TrainingError
 
 #: Changes a fetched batch: ``transform(batch, generator) -> batch``.
 Transform = Callable[[tuple[Tensor, ...], torch.Generator], Any]
 
+_CPU = torch.device("cpu")
+
 
 @runtime_checkable
 class Data(Protocol):
-    """Examples, numbered from 0."""
+    """Examples, numbered from 0.
+
+    With a method ``part(indices, generator, rows)`` as well, a slice ``rows`` of a
+    batch is fetched by it: what several processes share is not fetched whole by each.
+    It has to give what these rows of ``batch(indices, generator)`` are, and to leave
+    the generator in the same state whatever the rows.
+    """
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -31,12 +45,24 @@ class Data(Protocol):
     def batch(self, indices: Tensor, generator: torch.Generator) -> Any:
         """The examples with these numbers, as one batch: a tuple or dict of tensors.
 
+        Where a batch is shared by processes or taken in micro-batches (more than one of
+        either), every tensor in it but scalars has to have a row for each example, in
+        their order.
+
         Args:
             indices: ``(batch,)`` int64, on the CPU.
             generator: All randomness (augmentation) must come from it or from torch's
                 global generators, which are seeded for each step; a run resumes
                 exactly then.
         """
+
+
+@runtime_checkable
+class _Partial(Protocol):
+    """Data that fetch some rows of a batch without the others."""
+
+    def part(self, indices: Tensor, generator: torch.Generator, rows: slice) -> Any:
+        """See :class:`Data`."""
 
 
 class TensorData:
@@ -79,8 +105,53 @@ class ItemData:
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Any:
         """See :meth:`Data.batch`; the dataset's own randomness must be torch's."""
-        items = [self.dataset[i] for i in indices.tolist()]
+        return self.part(indices, generator, slice(0, len(indices)))
+
+    def part(self, indices: Tensor, generator: torch.Generator, rows: slice) -> Any:
+        """Some rows of a batch; see :class:`Data`.  The random numbers of an example
+        are a function of the generator and of its row, so the others need not be
+        loaded."""
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        items = []
+        for row in range(*rows.indices(len(indices))):
+            with sampling.seeded(_CPU, seed, row):
+                items.append(self.dataset[int(indices[row])])
         return torch.utils.data.default_collate(items)
+
+
+def part(data: Data, indices: Tensor, generator: torch.Generator, rows: slice) -> Any:
+    """Some rows of the batch that ``data.batch(indices, generator)`` is.
+
+    Raises:
+        TrainingError: As :func:`cut`.
+    """
+    if rows == slice(0, len(indices)):
+        return data.batch(indices, generator)
+    if isinstance(data, _Partial):
+        return data.part(indices, generator, rows)
+    return cut(data.batch(indices, generator), len(indices), rows)
+
+
+def cut(batch: Any, count: int, rows: slice) -> Any:
+    """Some rows of all tensors of a batch of ``count`` examples; scalars, and what is
+    no tensor, go with every part.
+
+    Raises:
+        TrainingError: A tensor has another number of rows.
+    """
+
+    def own(tensor: Tensor) -> Tensor:
+        if tensor.ndim and len(tensor) != count:
+            raise TrainingError(
+                f"a tensor of shape {tuple(tensor.shape)} in a batch of {count}"
+                " examples cannot be shared out",
+                where="data",
+                hint="Its first dimension must count examples; or train in one process,"
+                " with finetune.accumulate: 1",
+            )
+        return tensor[rows] if tensor.ndim else tensor
+
+    return converted(batch, own)
 
 
 def as_data(found: Any, split: str) -> Data:

@@ -1,13 +1,12 @@
 """Where tensors are computed, and in what precision.
 
-accelerate picks the device; several processes, each with its own, will come through
-the same door.  Its ``Accelerator`` stays outside: it fixes one precision and one device
-for the life of the process, and a library may be asked for two.
+accelerate picks the device, and gives each of several processes its own.  Its
+``Accelerator`` stays outside: it fixes one precision and one device for the life of the
+process, and a library may be asked for two.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from .errors import UsageError
+from .processes import ALONE, Processes, started
 
 #: Names in the spec and on the command line; ``auto`` is bfloat16 on a GPU that has it.
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -53,24 +53,29 @@ class Placement:
         return batch
 
 
-def place(device: str = "auto", precision: str = "auto") -> Placement:
+def place(
+    device: str = "auto", precision: str = "auto", processes: Processes = ALONE
+) -> Placement:
     """Choose the device and the precision.
 
     Args:
         device: ``auto``, or what torch calls it: ``cpu``, ``cuda:1``, ``mps``.
         precision: One of :data:`PRECISIONS`.
+        processes: Those that share the work; each has its device by now.
 
     Raises:
-        UsageError: There is no such device here, or several processes were started.
+        UsageError: There is no such device here, or several processes were started for
+            what one does.
     """
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
+    if started() != processes.count:
         raise UsageError(
-            f"{processes} processes were started, and fine-tuning uses one",
+            f"{started()} processes were started, and this is work for one",
             where="torchrun",
             hint="Start it without torchrun",
         )
-    chosen = _automatic() if device == "auto" else _named(device)
+    chosen = processes.device
+    if chosen is None:
+        chosen = _automatic() if device == "auto" else _named(device)
     if precision == "auto":
         fast = chosen.type == "cuda" and torch.cuda.is_bf16_supported()
         precision = "bfloat16" if fast else "float32"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from .data import Data
+from . import sampling
+from .data import Data, part
 from .devices import Placement
 from .errors import TrainingError, WpackError
+from .processes import ALONE, Processes
 from .stopping import Interrupted, Stop, never
 from .tasks import Task, call_model
 
@@ -22,19 +24,22 @@ def evaluate(
     *,
     batch_size: int,
     placement: Placement,
+    processes: Processes = ALONE,
     stop: Stop = never,
 ) -> dict[str, float]:
-    """Mean over all rows of each of the task's metrics, and what it derives from them.
+    """Mean over all rows of each of the task's metrics, each example counted once, and
+    what it derives from them.
 
     Args:
         model: On the placement's device; evaluated in ``eval`` mode, and left in the
             mode it was in.
-        batch_size: Examples at a time; the last batch may be smaller.
-        stop: Asked before each batch.
+        batch_size: Examples at a time, in all processes together; the last batch may
+            be smaller.
+        processes: Those that share every batch, and all get the metrics.
+        stop: Asked before each batch; by several processes together.
 
     Returns:
-        Metric → mean, summed in float64 in the order of the data; then those that
-        the task derives.
+        Metric → mean, summed in float64; then those that the task derives.
 
     Raises:
         TrainingError: The data are empty, or the task or the model failed (the failure
@@ -44,8 +49,7 @@ def evaluate(
     if len(data) == 0:
         raise TrainingError("the data to evaluate on are empty")
     sums: dict[str, list[Tensor]] = {}
-    rows: dict[str, int] = {}
-    generator = torch.Generator().manual_seed(0)
+    counts: dict[str, int] = {}
     was_training = model.training
     model.eval()
     try:
@@ -54,22 +58,37 @@ def evaluate(
                 if code := stop():
                     raise Interrupted("stopped during evaluation", exit_code=code)
                 indices = torch.arange(begin, min(begin + batch_size, len(data)))
-                batch = placement.move(data.batch(indices, generator))
+                rows = processes.rows(len(indices))
+                if rows.start == rows.stop:
+                    continue
+                generator = sampling.generator(begin)
+                batch = placement.move(part(data, indices, generator, rows))
                 with placement.autocast():
                     outputs = call_model(model, task.inputs(batch))
                     values = task.metrics(outputs, batch)
                 for name, value in values.items():
                     # Left on the device: reading them one by one would wait each time.
                     sums.setdefault(name, []).append(_sum(value))
-                    rows[name] = rows.get(name, 0) + value.numel()
+                    counts[name] = counts.get(name, 0) + value.numel()
     finally:
         model.train(was_training)
-    means = {
-        name: sum(torch.stack(parts).tolist()) / rows[name] if rows[name] else 0.0
-        for name, parts in sums.items()
+    own = {
+        name: (torch.stack(each).tolist(), counts[name]) for name, each in sums.items()
     }
+    means = _means(processes.gather(own))
     with blaming("evaluation"):
         return {**means, **task.derived(means)}
+
+
+def _means(found: Sequence[Mapping[str, tuple[list[float], int]]]) -> dict[str, float]:
+    """Metric → mean, from the sums and the numbers of rows of all processes."""
+    means = {}
+    for name in dict.fromkeys(name for own in found for name in own):
+        parts = [own[name] for own in found if name in own]
+        rows = sum(count for _, count in parts)
+        total = sum(value for values, _ in parts for value in values)
+        means[name] = total / rows if rows else 0.0
+    return means
 
 
 @contextmanager

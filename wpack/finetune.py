@@ -4,11 +4,12 @@
         if isinstance(event, Step):
             print(event.step, event.loss)
 
-Nothing is printed and no signal is caught here.  When the loop has ended, the student
-holds the best weights, rounded to what its file will store or decoded from its very
-bytes: what is written is exactly what was evaluated.  On a CPU a run that was stopped
-anywhere and resumed gives the same bits as one that was not, provided torch uses the
-same number of threads.
+Under torchrun each process runs this loop, with the same arguments; they take every
+step together.  Nothing is printed and no signal is caught here.  When the loop has
+ended, the student holds the best weights, rounded to what its file will store or
+decoded from its very bytes: what is written is exactly what was evaluated.  On a CPU a
+run that was stopped anywhere and resumed gives the same bits as one that was not,
+provided torch uses the same number of threads.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .batches import Batches
 from .coded import Coded
 from .data import fingerprint
 from .devices import place
@@ -28,13 +30,15 @@ from .errors import StorageError, TrainingError
 from .evaluate import blaming, evaluate
 from .events import Evaluated, Event, Finished, Note, Saved
 from .meter import Meter
+from .processes import join
 from .runs import Run, State
 from .sampling import Sampler
 from .scores import Scores
 from .spec.recipe import FinetuneSpec
 from .stopping import Interrupted, Stop, never
+from .student import storage_dtypes
 from .tasks import Task, splits
-from .training import Training, storage_dtypes
+from .training import Training
 
 
 def finetune(
@@ -58,14 +62,16 @@ def finetune(
         recipe: The spec's ``finetune`` section; its ``task`` and ``distill.teacher``
             are the caller's to resolve.
         teacher: The untied network; not called without ``recipe.distill``.
-        run: Where to save and log; None: nowhere.  It is closed at the end.
+        run: Where to save and log, under torchrun a
+            :class:`~wpack.followed.FollowedRun`; None: nowhere.  Closed at the end.
         config: What else the run is made of (versions, hashes of plan and checkpoint),
             as JSON values; a changed one is not resumed.
         storage: State-dict name of the student → dtype that it will be stored in; None:
             as the plan of a tied student says, and unchanged for another.
         coded: What codecs store of it, and at the end the bytes; None: as planned.
         device: ``auto`` or a torch device.
-        stop: Asked before each step and each batch of an evaluation.
+        stop: Asked before each step and each batch of an evaluation; all processes
+            stop where one is told to.
 
     Yields:
         One :class:`~wpack.events.Step` a step, and the other events between them; last
@@ -88,7 +94,7 @@ def finetune(
                 yield from job.save()
             if job.is_done():
                 break
-            if code := stop():
+            if code := job.stop():
                 yield from job.interrupt(code)
             yield from job.take_step()
         yield from job.finish()
@@ -111,11 +117,14 @@ class _Job:
         run: Run | None,
         stop: Stop,
     ) -> None:
-        self.task, self.recipe, self.run, self.stop = task, recipe, run, stop
-        self.placement = place(device, recipe.precision)
+        self.task, self.recipe, self.run = task, recipe, run
+        self.processes = join(device)
+        self.stop = self.processes.agreeing(stop)
+        self.placement = place(device, recipe.precision, self.processes)
         with blaming("data"):
             self.splits = splits(task)
         sampler = Sampler(len(self.splits["train"]), recipe.batch_size, recipe.seed)
+        batches = Batches(sampler, self.processes, recipe.accumulate)
         self.per_epoch = sampler.steps_per_epoch
         self.steps = recipe.steps or (recipe.epochs or 1) * self.per_epoch
         self.training = Training(
@@ -126,7 +135,7 @@ class _Job:
             storage=storage_dtypes(student) if storage is None else storage,
             coded=coded,
             placement=self.placement,
-            sampler=sampler,
+            batches=batches,
             steps=self.steps,
         )
         metric = recipe.metric or task.metric
@@ -141,17 +150,19 @@ class _Job:
     def start(self, config: Mapping[str, Any]) -> Iterator[Event]:
         """Begin the run, or go back to where it was."""
         self.training.student.train()
+        # The same already, but for what machines of different kinds make of a file.
+        self.processes.spread(list(self.training.weights().values()))
         if self.run is None:
             return
         with blaming("data"):
             prints = {name: fingerprint(data) for name, data in self.splits.items()}
-        recipe = self.recipe.model_dump(mode="json", exclude={"save_every"})
         state = self.run.start(
             {
                 **config,
                 "data": prints,
                 "precision": self.placement.precision,
-                "recipe": recipe,
+                "processes": self.processes.count,
+                "recipe": self.recipe.model_dump(mode="json", exclude={"save_every"}),
                 "torch": torch.__version__,
             }
         )
@@ -168,8 +179,7 @@ class _Job:
 
     def evaluate(self) -> Iterator[Event]:
         """Evaluate the weights as they would be stored, and keep the best."""
-        training = self.training
-        names = [self.watched]
+        training, names = self.training, [self.watched]
         if training.step == 0:
             names = [name for name in self.splits if name != "train"]
         events: list[Event] = []
@@ -247,8 +257,8 @@ class _Job:
                 yield from self._tell(self._measure("test", step))
             except Interrupted as interrupted:
                 yield from self.interrupt(interrupted.exit_code)
-        after = dict(scores.latest)
-        yield from self._tell(Finished(step, scores.metric, scores.before, after))
+        told = Finished(step, scores.metric, scores.before, dict(scores.latest))
+        yield from self._tell(told)
 
     def close(self) -> None:
         """Give up the student and the run folder."""
@@ -263,6 +273,7 @@ class _Job:
             self.splits[split],
             batch_size=self.recipe.eval_batch_size or self.recipe.batch_size,
             placement=self.placement,
+            processes=self.processes,
             stop=self.stop,
         )
         is_best = self.scores.add(step, split, metrics)
@@ -272,11 +283,10 @@ class _Job:
         """Tell of the steps taken since the last time."""
         for step in self.meter.read():
             if not math.isfinite(step.loss):
-                raise TrainingError(
-                    f"the loss is {step.loss} at step {step.step}{self._kept()}",
-                    where=self.run.folder if self.run else None,
-                    hint="Lower finetune.optimizer.lr, or set finetune.clip_norm",
-                )
+                what = f"the loss is {step.loss} at step {step.step}{self._kept()}"
+                where = self.run.folder if self.run else None
+                hint = "Lower finetune.optimizer.lr, or set finetune.clip_norm"
+                raise self.processes.told(TrainingError(what, where=where, hint=hint))
             yield from self._tell(step)
 
     def _kept(self) -> str:

@@ -13,10 +13,11 @@ from torch import nn
 
 from . import durable
 from .checkpoint import write_safetensors
-from .devices import place
+from .devices import Placement, place
 from .errors import TrainingError
 from .events import Note
 from .fisher import fisher
+from .processes import Processes
 from .runs import FISHER, Run
 from .spec import FinetuneSpec
 from .starting import Start
@@ -32,12 +33,14 @@ def measured(
     start: Start,
     run: Run,
     device: str,
+    processes: Processes,
     stop: Stop,
 ) -> Generator[Note, None, dict[str, np.ndarray]]:
     """The Fisher information of the start of a run, on the task's training data.
 
     Args:
         model: The network that is to be tied, not tied.
+        processes: All of them; the first measures for all.
 
     Yields:
         What was measured, or that the run had it.
@@ -49,6 +52,27 @@ def measured(
         TrainingError, Interrupted: As :func:`wpack.fisher.fisher`.
         StorageError: It cannot be kept.
     """
+    placement = place(device, "float32", processes)
+
+    def first() -> tuple[str, dict[str, np.ndarray]]:
+        return _measured(model, task, recipe, start, run, placement, stop)
+
+    # The same bits for all processes: selectors of codecs decide by them.
+    told, found = processes.by_first(first)
+    yield Note(told)
+    return found
+
+
+def _measured(
+    model: nn.Module,
+    task: Task,
+    recipe: FinetuneSpec,
+    start: Start,
+    run: Run,
+    placement: Placement,
+    stop: Stop,
+) -> tuple[str, dict[str, np.ndarray]]:
+    """What to tell, and what was measured."""
     path, samples = run.folder / FISHER, recipe.fisher.samples
     about = {
         "plan": hashlib.sha256(start.plan.to_json().encode()).hexdigest(),
@@ -56,12 +80,10 @@ def measured(
         "samples": str(samples),
     }
     if run.resume and (kept := _read(path, about)):
-        yield Note(f"{path}: Fisher information as it was measured")
-        return kept
+        return f"{path}: Fisher information as it was measured", kept
     data = split(task, "train")
     if data is None:
         raise TrainingError("the task has no training data", where="data('train')")
-    placement = place(device, "float32")
     found = fisher(
         model.to(placement.device),
         task,
@@ -75,8 +97,7 @@ def measured(
     durable.make_folder(run.folder)
     _write(path, about, found)
     count = min(samples, len(data))
-    yield Note(f"{path}: Fisher information of {count} training examples")
-    return found
+    return f"{path}: Fisher information of {count} training examples", found
 
 
 def _write(

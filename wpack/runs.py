@@ -142,7 +142,7 @@ class Run:
             StorageError: The operating system refused; all older states are as they
                 were.
         """
-        final = self.folder / f"step-{step:06d}"
+        final = self._state(step)
         if step in self._complete:
             return final
         temporary = self._temporary(final)
@@ -162,7 +162,7 @@ class Run:
             raise
         self._complete = sorted({*self._complete, step})
         while len(self._complete) > KEEP:
-            self._remove(self.folder / f"step-{self._complete.pop(0):06d}")
+            self._remove(self._state(self._complete.pop(0)))
         return final
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -266,6 +266,9 @@ class Run:
             if newest is None:
                 newest = State(step, *states.read(found[step]))
         return newest
+
+    def _state(self, step: int) -> Path:
+        return self.folder / f"step-{step:06d}"
 
     def _temporary(self, target: Path) -> Path:
         return self.folder / f".{target.name}.wpack-{secrets.token_hex(4)}.tmp"

@@ -123,3 +123,18 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def prefixed(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names that they have in a file with other groups of them."""
+    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def stripped(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One group of a file's tensors, under their own names."""
+    prefix = f"{group}/"
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

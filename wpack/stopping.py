@@ -28,6 +28,10 @@ class Interrupted(WpackError):
         self.exit_code = exit_code
 
 
+class Elsewhere(WpackError):
+    """The cause of what another process has raised, and has told of."""
+
+
 def never() -> int:
     """The :data:`Stop` that always goes on."""
     return 0

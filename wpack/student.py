@@ -45,6 +45,22 @@ def tie(module: nn.Module, plan: Plan, backing: Mapping[str, np.ndarray]) -> Tie
     return Tied(module, plan, {n: torch.from_numpy(v) for n, v in backing.items()})
 
 
+def storage_dtypes(student: nn.Module) -> dict[str, torch.dtype]:
+    """The dtypes that a tied student's plan stores it in, by state-dict name; nothing
+    for another module, whose weights are stored as they are."""
+    if not isinstance(student, Tied):
+        return {}
+    plan = student.plan
+    pools = (f"pools.{name}" for name, _ in student.pools.named_parameters())
+    dtypes = dict(zip(pools, (pool.dtype for pool in plan.pools), strict=True))
+    dtypes |= {f"module.{t.name}": t.info.dtype for t in plan.kept}
+    dtypes |= {
+        f"module.{alias}": plan.by_name[root].info.dtype
+        for alias, root in plan.aliases.items()
+    }
+    return {name: getattr(torch, dtype.name) for name, dtype in dtypes.items()}
+
+
 def stored(student: Tied) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
     """What a file of a student holds uncoded, in the file's order, raw in its
     dtypes."""

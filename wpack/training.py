@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import sampling
 from .averaging import RunningMean
+from .batches import Batches
 from .coded import Coded
 from .data import Data
 from .devices import Placement
@@ -26,12 +27,13 @@ from .optimizers import (
 )
 from .schedule import learning_rate
 from .spec.recipe import FinetuneSpec
+from .states import prefixed, stripped
 from .tasks import Task, call_model
 from .teaching import Answer, Teaching
 from .tie import Tied
 
-# What the random numbers of a step are for; each use has its own.
-_AUGMENTATION, _DROPOUT = 1, 2
+# What random numbers are for here; fetching a batch has other uses.
+_DROPOUT = 2
 
 
 class Training:
@@ -49,7 +51,8 @@ class Training:
             without ``recipe.distill``.
         storage: State-dict name of the student → dtype it will be stored in.
         coded: What codecs store of the student.
-        sampler: Which examples a step sees.
+        batches: What a step sees.  Several processes take each step together, and call
+            :meth:`as_stored` and :meth:`state` together too.
         steps: Steps of the whole run.
 
     Raises:
@@ -68,7 +71,7 @@ class Training:
         storage: Mapping[str, torch.dtype],
         coded: Coded,
         placement: Placement,
-        sampler: sampling.Sampler,
+        batches: Batches,
         steps: int,
     ) -> None:
         self.student = student
@@ -77,7 +80,8 @@ class Training:
         self.storage = storage
         self.coded = coded
         self.placement = placement
-        self.sampler = sampler
+        self.batches = batches
+        self.processes = batches.processes
         self.steps = steps
         self.step = 0
         self.rate = 0.0
@@ -104,12 +108,13 @@ class Training:
         }
 
     def take_step(self, data: Data) -> Tensor:
-        """One step of the optimiser; the loss before it, 0-d, on the device.
+        """One step of the optimiser; the loss before it, 0-d, on the device: the mean
+        over all processes.
 
-        The random numbers are a function of the seed and the step alone.
+        The random numbers are a function of the seed and the step alone; dropout's, of
+        the process as well.
         """
         recipe, step = self.recipe, self.step
-        indices = torch.from_numpy(self.sampler.indices(step))
         self.rate = learning_rate(
             step,
             self.steps,
@@ -117,13 +122,19 @@ class Training:
             recipe.schedule.name,
             recipe.schedule.warmup,
         )
-        with sampling.seeded(self.placement.device, recipe.seed, _DROPOUT, step):
-            generator = sampling.generator(recipe.seed, _AUGMENTATION, step)
-            batch = self.placement.move(data.batch(indices, generator))
-            with self.coded.in_place(step, self.steps):
-                loss = self._loss(batch)
-                self.optimizer.zero_grad()
+        batches = self.batches.of(step, data, self.placement.device)
+        self.optimizer.zero_grad()
+        own = [rank] if (rank := self.processes.rank) else []
+        losses = []
+        with (
+            sampling.seeded(self.placement.device, recipe.seed, _DROPOUT, step, *own),
+            self.coded.in_place(step, self.steps),
+        ):
+            for batch in batches:
+                loss = self._loss(self.placement.move(batch)) / len(batches)
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
+        mean_loss = self._average(torch.stack(losses).sum())
         self.coded.refine_gradients()
         if recipe.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -135,7 +146,25 @@ class Training:
         self.step += 1
         if self.mean:
             self.mean.update(self.weights(), self.step)
-        return loss.detach()
+        return mean_loss
+
+    def _average(self, loss: Tensor) -> Tensor:
+        """The mean over all processes, of the gradients too: of all that the optimiser
+        steps.  Once a step, whatever the number of micro-batches."""
+        student = self.student
+        pools = list(student.pools.parameters()) if isinstance(student, Tied) else []
+        stepped = [p for g in self.optimizer.param_groups for p in g["params"]]
+        kept = [p for p in stepped if not any(p is pool for pool in pools)]
+        return self.processes.average_gradients(pools, kept, loss)
+
+    def _level(self) -> None:
+        """Batch-norm statistics, of the examples that each process has seen, become
+        their mean over all processes."""
+        found = [buffer for _, buffer in self.student.named_buffers()]
+        if self.mean:
+            names = (name for name, _ in self.student.named_buffers())
+            found += [self.mean.tensors[n] for n in names if n in self.mean.tensors]
+        self.processes.average([t for t in found if t.is_floating_point()])
 
     def _loss(self, batch: Any) -> Tensor:
         teaching, inputs = self._teaching, self.task.inputs(batch)
@@ -159,6 +188,7 @@ class Training:
         long as the block lasts: the running mean where there is one, rounded to the
         dtypes of :attr:`storage` or encoded and decoded.  Gives what :attr:`best` is
         made of, not copied."""
+        self._level()
         live = self.weights()
         source = self.mean.tensors if self.mean else live
         held = {
@@ -203,6 +233,7 @@ class Training:
             TrainingError: A trained weight is NaN or infinite, and going on from it is
                 hopeless.
         """
+        self._level()
         for name, value in trained(self.student).items():
             if not value.isfinite().all():
                 raise TrainingError(
@@ -211,10 +242,10 @@ class Training:
                     hint="Lower finetune.optimizer.lr, or set finetune.clip_norm",
                 )
         training = {
-            **_prefixed("model", self.weights()),
-            **_prefixed("optimizer", state_tensors(self.optimizer, self.student)),
-            **_prefixed("mean", self.mean.tensors if self.mean else {}),
-            **_prefixed("coded", self.coded.state()),
+            **prefixed("model", self.weights()),
+            **prefixed("optimizer", state_tensors(self.optimizer, self.student)),
+            **prefixed("mean", self.mean.tensors if self.mean else {}),
+            **prefixed("coded", self.coded.state()),
         }
         return {"training": training, **({"best": self.best} if self.best else {})}
 
@@ -231,14 +262,14 @@ class Training:
     ) -> None:
         """Go back to a :meth:`state`, and to the :meth:`values` of the same moment."""
         saved = tensors["training"]
-        self.load(_stripped("model", saved))
-        load_state_tensors(self.optimizer, self.student, _stripped("optimizer", saved))
+        self.load(stripped("model", saved))
+        load_state_tensors(self.optimizer, self.student, stripped("optimizer", saved))
         if self.mean:
-            for name, value in _stripped("mean", saved).items():
+            for name, value in stripped("mean", saved).items():
                 self.mean.tensors[name].copy_(value)
         self.best = dict(tensors.get("best", {}))
         sizes = values.get("codecs", {})
-        self.coded.restore(_stripped("coded", saved), self.best, sizes)
+        self.coded.restore(stripped("coded", saved), self.best, sizes)
         self.scaler.load_state_dict(values["scaler"])
         self.step = step
 
@@ -252,32 +283,3 @@ def _smoothed(task: Task, share: float) -> Callable[[Any, Any], Tensor]:
             "the task's loss takes no label_smoothing", where="finetune.label_smoothing"
         )
     return partial(task.loss, label_smoothing=share)
-
-
-def _prefixed(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _stripped(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    prefix = f"{group}/"
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def storage_dtypes(student: nn.Module) -> dict[str, torch.dtype]:
-    """The dtypes that a tied student's plan stores it in, by state-dict name; nothing
-    for another module, whose weights are stored as they are."""
-    if not isinstance(student, Tied):
-        return {}
-    plan = student.plan
-    pools = (f"pools.{name}" for name, _ in student.pools.named_parameters())
-    dtypes = dict(zip(pools, (pool.dtype for pool in plan.pools), strict=True))
-    dtypes |= {f"module.{t.name}": t.info.dtype for t in plan.kept}
-    dtypes |= {
-        f"module.{alias}": plan.by_name[root].info.dtype
-        for alias, root in plan.aliases.items()
-    }
-    return {name: getattr(torch, dtype.name) for name, dtype in dtypes.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from .errors import UsageError
 from .evaluate import evaluate as evaluate_model
 from .events import Event, Finished, Note
 from .finetune import finetune as train
+from .followed import FollowedRun
 from .importance import measured
 from .limits import Limits
 from .packing import asks_fisher
-from .runs import Run
+from .processes import join
 from .scratch import (
     NO_TEACHER,
     first_weights,
@@ -55,12 +57,14 @@ def finetune(
     limits: Limits,
 ) -> Iterator[Event]:
     """As :func:`wpack.api.finetune`, which checks that the output may be written."""
+    processes = join(device)
     recipe = spec.finetune or FinetuneSpec()
     job = _task(spec, recipe, task)
     folder = Path(resume) if resume not in (None, "auto") else run
     # A refused folder must not cost the reading of the checkpoint.
-    session = Run(
+    session = FollowedRun(
         folder or f"{os.fspath(output)}.run",
+        processes=processes,
         resume=resume is not None,
         allow_mismatch=allow_mismatch,
     )
@@ -69,7 +73,7 @@ def finetune(
         if says_absent_teacher(recipe):
             yield Note(NO_TEACHER)
         seed, recipe = recipe.seed, without_absent_teacher(recipe)
-        path = first_weights(job, seed, session)
+        path = processes.by_first(partial(first_weights, job, seed, session))
     with weight_file.opened(path, key=key, limits=limits) as file:
         start = starting_point(spec, file, seed)
         for note in start.notes:
@@ -78,7 +82,7 @@ def finetune(
         if asks_fisher(spec, start.plan):
             model = fill(job.model(), file)
             importance = yield from measured(
-                model, job, recipe, start, session, device, stop or never
+                model, job, recipe, start, session, device, processes, stop or never
             )
             start = weighted(spec, file, start, importance)
         teacher = _teacher(spec, recipe, job, file, limits)
@@ -98,14 +102,16 @@ def finetune(
     for event in events:
         if isinstance(event, Finished):
             # The run's last word is only true once the file stands.
-            container.write(
-                output,
-                start.plan,
-                spec.text,
-                start.source,
-                stored(student),
-                coded=coded.best,
-                force=force,
+            processes.by_first(
+                lambda: container.write(
+                    output,
+                    start.plan,
+                    spec.text,
+                    start.source,
+                    stored(student),
+                    coded=coded.best,
+                    force=force,
+                )
             )
         yield event
 

@@ -53,7 +53,11 @@ class Commands(click.Group):
         nothing of :class:`~wpack.errors.WpackError`.
         """
         arguments = list(sys.argv[1:] if args is None else args)
-        settings = Settings(json="--json" in arguments, debug="--debug" in arguments)
+        settings = Settings(
+            json="--json" in arguments,
+            debug="--debug" in arguments,
+            quiet=_environment.follows(),
+        )
         extra = {**extra, "obj": settings}
         if instruction := os.environ.get(COMPLETE):
             sys.exit(shell_complete(self, extra, "wpack", COMPLETE, instruction))

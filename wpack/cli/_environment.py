@@ -1,4 +1,4 @@
-"""``WPACK_*`` variables: which there are, and which one a value came from."""
+"""What the environment says: ``WPACK_*`` variables, and torchrun's of its processes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ from ._settings import Settings
 _PREFIX = "WPACK_"
 #: What the library and the samples read themselves.
 _OTHERS = {"WPACK_NO_MMAP", "WPACK_DATA"}
+
+
+def is_one_of_several() -> bool:
+    """Whether torchrun has started this process, and others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def follows() -> bool:
+    """Whether another process, the first of several, speaks for this one."""
+    return is_one_of_several() and os.environ.get("RANK", "0") != "0"
 
 
 def warn_of_unknown(context: click.Context, settings: Settings) -> None:

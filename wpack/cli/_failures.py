@@ -14,6 +14,7 @@ import click
 
 from ..errors import SpecError, StorageError, UsageError, WpackError
 from ..report.names import printable
+from ..stopping import Elsewhere, Interrupted
 from . import _environment
 from ._settings import Settings
 from ._signals import Ended
@@ -56,6 +57,8 @@ def _status(error: BaseException, settings: Settings) -> int:
         settings.say("interrupted")
         return INTERRUPTED
     found = _in_words(error)
+    if _environment.follows() and _is_told(found):
+        return found.exit_code
     with suppress(OSError):  # There is no other stream to complain on.
         if isinstance(error, click.exceptions.NoArgsIsHelpError):
             error.show()
@@ -63,6 +66,11 @@ def _status(error: BaseException, settings: Settings) -> int:
             _trace(error, settings)
             _print(found, settings)
     return found.exit_code
+
+
+def _is_told(error: WpackError) -> bool:
+    """Whether the first of several processes says the same."""
+    return isinstance(error, Interrupted) or isinstance(error.__cause__, Elsewhere)
 
 
 def _in_words(error: BaseException) -> WpackError:

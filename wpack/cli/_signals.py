@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+from . import _environment
 
 #: What shells give a process that a signal ended: 128 and the signal's number.
 _BASE = 128
@@ -17,6 +20,8 @@ _BASE = 128
 _ASKING = {signal.SIGINT: _BASE + signal.SIGINT, signal.SIGTERM: _BASE + signal.SIGTERM}
 if hasattr(signal, "SIGUSR1"):  # not on Windows
     _ASKING[signal.SIGUSR1] = _BASE + signal.SIGTERM
+#: Seconds in which a signal that comes twice is one that was passed on.
+_SAME = 2.0
 _NOTED = b"wpack: stopping after this step; another signal stops at once\n"
 _Handler = Callable[[int, FrameType | None], object]
 
@@ -38,16 +43,23 @@ def finishing() -> Iterator[Callable[[], int]]:
     """The first SIGINT, SIGTERM or SIGUSR1 is only noted, so that the work ends where
     it can be resumed; the second ends it at once.
 
+    Under torchrun, one that comes right after the first is the same one: it passes on
+    what a batch system or a terminal may have sent to all processes already.
+
     Yields:
         A function that gives 0, or the exit status to end with once a signal came.
     """
-    status = 0
+    status, at = 0, 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal status
+        nonlocal status, at
         if status:
+            if _environment.is_one_of_several() and time.monotonic() - at < _SAME:
+                return
             raise Ended(_ASKING[signal.Signals(number)])
-        status = _ASKING[signal.Signals(number)]
+        status, at = _ASKING[signal.Signals(number)], time.monotonic()
+        if _environment.follows():
+            return
         # Not print: the signal may have come in the middle of one.  On a terminal
         # there is a progress bar in this line.
         with suppress(OSError):

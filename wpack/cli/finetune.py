@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from . import _options, _signals
+from . import _environment, _options, _signals
 from ._settings import Settings
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def command(
             checkpoint, wanted, output, stop=stop, **rest, **settings.limits()
         )
         finished = _watched(events, settings)
-    settings.show(FinetuneReport(finished, api.stats(output)))
+    if not _environment.follows():
+        settings.show(FinetuneReport(finished, api.stats(output)))
 
 
 def _check_source(checkpoint: str | None, from_scratch: bool, key: str | None) -> None:

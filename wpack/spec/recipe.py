@@ -173,7 +173,13 @@ class FinetuneSpec(Section):
         validate_default=True,
         description=f"Passes over the training data; {DEFAULT_EPOCHS} without steps",
     )
-    batch_size: Count = Field(default=128, description="Examples a step")
+    batch_size: Count = Field(
+        default=128, description="Examples a step, in all processes together"
+    )
+    accumulate: Count = Field(
+        default=1,
+        description="Micro-batches that each process takes its share of a step in",
+    )
     eval_batch_size: Count | None = Field(
         default=None, description="Examples at a time in evaluation; null: batch_size"
     )
