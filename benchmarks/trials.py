@@ -251,7 +251,7 @@ def check(
     """Whether a file is sound, scores what it did in training, and inflates to itself.
 
     Args:
-        slack: By how much a score may differ.
+        slack: By how much a score may differ, or which share of one above 1.
 
     Returns:
         The bytes of the inflated file.
@@ -261,7 +261,11 @@ def check(
     """
     if problems := api.verify(path):
         raise WpackError(problems[0], where=path)
-    if any(abs(trained[name] - evaluated[name]) > slack for name in trained):
+    differences = {
+        name: abs(value - evaluated[name]) / max(1.0, abs(value))
+        for name, value in trained.items()
+    }
+    if any(difference > slack for difference in differences.values()):
         raise WpackError(f"training found {trained}, eval {evaluated}", where=path)
     plain = path.with_suffix(".safetensors")
     api.inflate(path, plain, force=True)

@@ -199,8 +199,8 @@ class Pooled(nn.Module):
 
 @pytest.mark.parametrize("kind", ["dict", "BatchEncoding"])
 def test_batches_by_name(kind: str, request: pytest.FixtureRequest) -> None:
-    """Batches that are dicts or a tokenizer's BatchEncoding train, evaluate and are
-    measured like tuples."""
+    """Batches that are dicts or a tokenizer's BatchEncoding train (in parts, too),
+    evaluate and are measured like tuples."""
     encoding: type = dict
     if kind == "BatchEncoding":
         encoding = request.getfixturevalue("transformers").BatchEncoding
@@ -208,7 +208,8 @@ def test_batches_by_name(kind: str, request: pytest.FixtureRequest) -> None:
     labelled = Labelled(Pooled(), encoding)
     recipe = {
         "epochs": 20,
-        "batch_size": 3,
+        "batch_size": 6,
+        "accumulate": 2,
         "optimizer": {"name": "adamw", "lr": 0.1},
         "distill": None,
     }
