@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wpack.data import Data, ItemData, TensorData, as_data, fingerprint
+from wpack.data import Data, ItemData, TensorData, as_data, fingerprint, rows
 from wpack.errors import TrainingError
 
 GENERATOR = torch.Generator()
@@ -99,6 +99,22 @@ def points(count: int = 5, shift: float = 0.0, scale: float = 1.0) -> TensorData
         torch.arange(count),
         transform=lambda batch, generator: (batch[0] + shift, batch[1]),
     )
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        (torch.zeros(3, 2), 3),
+        ({"name": "ab", "x": (torch.zeros(4, 2), torch.zeros(5))}, 4),
+        ([7, torch.zeros(2)], 2),
+        (torch.tensor(1.0), 1),
+        ("ab", 0),
+        ((), 0),
+    ],
+)
+def test_rows(batch: Any, expected: int) -> None:
+    """A batch is as long as its first tensor, wherever that is."""
+    assert expected == rows(batch)
 
 
 def test_fingerprint_of_equal_data() -> None:

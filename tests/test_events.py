@@ -10,7 +10,7 @@ from wpack.events import Evaluated, Finished, Note, Saved, Step
 def test_records() -> None:
     """An event's record has its kind and its fields, paths as text."""
     events = [
-        Step(1, 2, 0.5, 3.0, 0.1, 8.0, 9.0),
+        Step(1, 2, 0.5, 3.0, 0.1, 8.0, 9.0, "tokens"),
         Evaluated(1, "test", {"loss": 2.0}, "loss", False),
         Saved(2, Path("a", "step-000002")),
         Note("hello"),
@@ -24,8 +24,9 @@ def test_records() -> None:
             "epoch": 0.5,
             "loss": 3.0,
             "rate": 0.1,
-            "samples_per_second": 8.0,
+            "per_second": 8.0,
             "seconds_left": 9.0,
+            "unit": "tokens",
         },
         {
             "event": "evaluated",

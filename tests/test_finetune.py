@@ -81,7 +81,8 @@ def test_steps_tell_where_they_are() -> None:
     assert list(range(1, 9)) == [s.step for s in steps]
     assert {8} == {s.steps for s in steps}
     assert [0.25, 0.5, 0.75, 1.0] == [s.epoch for s in steps[:4]]
-    assert all(s.samples_per_second > 0 and s.seconds_left >= 0 for s in steps)
+    assert all(s.per_second > 0 and s.seconds_left >= 0 for s in steps)
+    assert {"samples"} == {s.unit for s in steps}
     assert 0 == steps[-1].seconds_left
     # 0.05 of 8 steps is no warm-up; the cosine starts at the peak
     assert [0.1, 0.05] == pytest.approx([steps[0].rate, steps[4].rate])

@@ -171,6 +171,17 @@ def as_data(found: Any, split: str) -> Data:
     )
 
 
+def rows(batch: Any) -> int:
+    """Length of the first tensor in a batch: its examples, as a rule; 0 without one."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        return next(filter(None, map(rows, batch)), 0)
+    return 0
+
+
 def fingerprint(data: Data, examples: int = 32) -> str:
     """SHA-256 over the number of examples and some of them, evenly spread: tells
     changed data, and changed options of its augmentation, from the same again."""

@@ -33,8 +33,9 @@ class Step(Event):
         epoch: Passes over the training data so far, a fraction.
         loss: What the step minimised, before it.
         rate: The learning rate.
-        samples_per_second: Training examples, evaluation and saving left out.
+        per_second: Of the task's units, evaluation and saving left out.
         seconds_left: Until the last step, likewise.
+        unit: The task's, in the plural: ``images``, ``tokens``.
     """
 
     step: int
@@ -42,8 +43,9 @@ class Step(Event):
     epoch: float
     loss: float
     rate: float
-    samples_per_second: float
+    per_second: float
     seconds_left: float
+    unit: str
 
 
 @dataclass(frozen=True)

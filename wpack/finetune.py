@@ -143,9 +143,7 @@ class _Job:
         #: The split evaluated each epoch; ``test`` only where there is no other.
         self.watched = next((name for name in self.splits if name != "train"), "")
         self.saved = self.tried = -1
-        self.meter = Meter(
-            self.steps, self.per_epoch, recipe.batch_size, self.placement.device
-        )
+        self.meter = Meter(self.steps, self.per_epoch, task.unit, self.placement.device)
 
     def start(self, config: Mapping[str, Any]) -> Iterator[Event]:
         """Begin the run, or go back to where it was."""
@@ -230,7 +228,7 @@ class _Job:
         training = self.training
         with blaming(f"step {training.step + 1}"):
             loss = training.take_step(self.splits["train"])
-        is_full = self.meter.add(training.step, training.rate, loss)
+        is_full = self.meter.add(training.step, training.rate, loss, training.count)
         is_border = self.is_done() or self.evaluation_is_due() or self.saving_is_due()
         if is_full or is_border:
             yield from self._read()

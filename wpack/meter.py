@@ -21,28 +21,30 @@ class Meter:
     Args:
         steps: Steps of the whole run.
         per_epoch: Steps of an epoch.
-        batch_size: Examples a step.
+        unit: What is counted, in the plural: ``images``, ``tokens``.
         device: Where the losses are.
     """
 
     def __init__(
-        self, steps: int, per_epoch: int, batch_size: int, device: torch.device
+        self, steps: int, per_epoch: int, unit: str, device: torch.device
     ) -> None:
         self.steps = steps
         self.per_epoch = per_epoch
-        self.batch_size = batch_size
+        self.unit = unit
         self._most = 1 if device.type == "cpu" else READ_EVERY
         self._pending: list[tuple[int, float, Tensor]] = []
-        self._pace = 0.0
+        self._count = 0
+        self._pace = self._units = 0.0
         self._mark = time.perf_counter()
 
     def restart(self) -> None:
         """Begin timing here: what came before was no training."""
         self._mark = time.perf_counter()
 
-    def add(self, step: int, rate: float, loss: Tensor) -> bool:
-        """Take in a step; whether it is time to :meth:`read`."""
+    def add(self, step: int, rate: float, loss: Tensor, count: int) -> bool:
+        """Take in a step of ``count`` units; whether it is time to :meth:`read`."""
         self._pending.append((step, rate, loss))
+        self._count += count
         return len(self._pending) >= self._most
 
     def read(self) -> list[Step]:
@@ -51,10 +53,12 @@ class Meter:
             return []
         losses = torch.stack([loss for _, _, loss in self._pending]).tolist()
         now = time.perf_counter()
-        pace = (now - self._mark) / len(losses)
+        pace, units = (now - self._mark) / len(losses), self._count / len(losses)
         if self._pace:
             pace = (1 - _NEWEST) * self._pace + _NEWEST * pace
-        self._pace, self._mark = pace, now
+            units = (1 - _NEWEST) * self._units + _NEWEST * units
+        self._pace, self._units = pace, units
+        self._mark, self._count = now, 0
         read, self._pending = self._pending, []
         return [
             Step(
@@ -63,8 +67,9 @@ class Meter:
                 epoch=step / self.per_epoch,
                 loss=loss,
                 rate=rate,
-                samples_per_second=self.batch_size / pace,
+                per_second=units / pace,
                 seconds_left=(self.steps - step) * pace,
+                unit=self.unit,
             )
             for (step, rate, _), loss in zip(read, losses, strict=True)
         ]

@@ -44,6 +44,7 @@ class Training:
         best: State-dict name → tensor of the best weights so far, as they would be
             stored (what is coded: its bytes), on the CPU; empty before :meth:`keep`.
         rate: Learning rate of the last step taken.
+        count: How many of the task's units that step had, in all processes.
 
     Args:
         student: On its device; trained in place.
@@ -85,6 +86,7 @@ class Training:
         self.steps = steps
         self.step = 0
         self.rate = 0.0
+        self.count = 0
         self.best: dict[str, Tensor] = {}
         self.parameters = list(trained(student).values())
         self.optimizer = make_optimizer(student, recipe.optimizer)
@@ -115,6 +117,7 @@ class Training:
         the process as well.
         """
         recipe, step = self.recipe, self.step
+        self.count = 0
         self.rate = learning_rate(
             step,
             self.steps,
@@ -168,6 +171,7 @@ class Training:
 
     def _loss(self, batch: Any) -> Tensor:
         teaching, inputs = self._teaching, self.task.inputs(batch)
+        self.count += self.task.count(batch) * self.processes.count
         listening = teaching.listening() if teaching else nullcontext()
         with listening, self.placement.autocast():
             outputs = call_model(self.student, inputs)

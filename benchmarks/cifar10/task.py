@@ -37,6 +37,8 @@ class Cifar10(Task):
         examples: Use the first of each split only; they are balanced.
     """
 
+    unit = "images"
+
     def __init__(
         self, depth: int = 20, folder: str | None = None, examples: int | None = None
     ) -> None:

@@ -20,7 +20,7 @@ def events(api: Calls, stats: FileStats) -> list[Event]:
     """What a run of one step yields."""
     found: list[Event] = [
         Note("projected"),
-        Step(1, 1, 1.0, 0.5, 0.1, 10.0, 0.0),
+        Step(1, 1, 1.0, 0.5, 0.1, 10.0, 0.0, "images"),
         Evaluated(1, "validation", {"accuracy": 0.75}, "accuracy", True),
         Saved(1, Path("o.run/step-000001")),
         FINISHED,
@@ -57,7 +57,7 @@ def test_finetune(run: Run, api: Calls, events: list[Event]) -> None:
     assert result.err == (
         "loading data\n"
         "wpack: note: projected\n"
-        "wpack: step 1 of 1, epoch 1.00: loss 0.5, learning rate 0.1, 10 samples/s,"
+        "wpack: step 1 of 1, epoch 1.00: loss 0.5, learning rate 0.1, 10 images/s,"
         " 0 s left\n"
         "wpack: step 1, validation: accuracy 0.75, the best so far\n"
         "wpack: step 1: saved o.run/step-000001\n"

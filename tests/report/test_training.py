@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ FINISHED = Finished(
 
 def step(number: int, epoch: float) -> Step:
     """A step of a hundred."""
-    return Step(number, 100, epoch, 0.51234, 1e-3, 1234.5, 67.0)
+    return Step(number, 100, epoch, 0.51234, 1e-3, 1234.5, 67.0, "images")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,12 @@ def step(number: int, epoch: float) -> Step:
         (
             step(7, 1.5),
             "step 7 of 100, epoch 1.50: loss 0.5123, learning rate 0.001,"
-            " 1,234 samples/s, 1:07 left",
+            " 1,234 images/s, 1:07 left",
+        ),
+        (
+            replace(step(7, 1.5), per_second=1.25, unit="clips\x1b"),
+            "step 7 of 100, epoch 1.50: loss 0.5123, learning rate 0.001,"
+            " 1.2 clips\\x1b/s, 1:07 left",
         ),
         (
             Evaluated(
@@ -94,7 +100,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         watch(step(51, 1.0))
 
     assert "51/100" in stream.getvalue()
-    assert "loss 0.5123, accuracy 0.5, 1,234/s, 1:07 left" in stream.getvalue()
+    assert "loss 0.5123, accuracy 0.5, 1,234 images/s, 1:07 left" in stream.getvalue()
     assert "step 50, validation: accuracy 0.5, the best so far" in stream.getvalue()
 
 

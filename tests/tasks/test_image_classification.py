@@ -62,6 +62,14 @@ def test_splits_of_one_file(arrays: Path) -> None:
     assert made.data("validation") is None
 
 
+def test_images_are_counted(arrays: Path) -> None:
+    """Speed is in images."""
+    made = task(arrays)
+    batch = made.data("train").batch(torch.arange(3), torch.Generator())
+
+    assert ("images", 3) == (made.unit, made.count(batch))
+
+
 def test_held_out_share(arrays: Path) -> None:
     """A share of the training images is held out, the same ones each time."""
     made, again = task(arrays, validation=0.25), task(arrays, validation=0.25)

@@ -76,6 +76,13 @@ def batch(made: Task, split: str) -> Any:
     return data.batch(torch.arange(len(data)), torch.Generator().manual_seed(0))
 
 
+def test_tokens_are_counted(folder: Path) -> None:
+    """Speed is in tokens: two rows of as many as are predicted, padding too."""
+    made = task(folder, train="rows.npy", validation=None, length=None, padding=0)
+
+    assert ("tokens", 2 * 3) == (made.unit, made.count(batch(made, "train")))
+
+
 def test_splits(folder: Path) -> None:
     """Training sees random windows, evaluation every token; a split that is not named
     is None."""

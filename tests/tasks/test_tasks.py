@@ -95,6 +95,7 @@ def test_defaults_are_a_classifier() -> None:
     assert torch.allclose(losses.mean(), task.loss(logits, batch))
     assert [True, False, True] == metrics["accuracy"].tolist()
     assert torch.allclose(losses, metrics["loss"])
+    assert ("samples", 3) == (task.unit, task.count(batch))
 
 
 def test_batches_by_name() -> None:
@@ -170,9 +171,10 @@ def test_a_task_may_be_an_object() -> None:
 def test_duck_tasks(tmp_path: Path) -> None:
     """What has a task's methods is a task, whatever it derives from."""
     names = ["model", "data", "inputs", "targets", "logits", "loss", "metrics"]
-    names.append("derived")
+    names += ["derived", "count"]
     methods = "\n".join(f"    def {name}(self, *a): pass" for name in names)
-    text = f"class Duck:\n    metric, lower_is_better = 'a', ()\n{methods}\n"
+    fields = "metric, lower_is_better, unit = 'a', (), 'ducks'"
+    text = f"class Duck:\n    {fields}\n{methods}\n"
     (tmp_path / "duck.py").write_text(text)
 
     assert "Duck" == type(make_task("./duck.py:Duck", folder=tmp_path)).__name__

@@ -129,7 +129,7 @@ def _bar(target: Console) -> Iterator[Watch]:
             nonlocal metric
             if isinstance(event, Step):
                 text = (
-                    f"loss {event.loss:.4g}{metric}, {event.samples_per_second:,.0f}/s,"
+                    f"loss {event.loss:.4g}{metric}, {_pace(event)},"
                     f" {units.seconds(event.seconds_left)} left"
                 )
                 bar.update(
@@ -151,7 +151,7 @@ def in_words(event: Event) -> str:
         return (
             f"step {units.count(event.step)} of {units.count(event.steps)}, epoch"
             f" {event.epoch:.2f}: loss {event.loss:.4g}, learning rate"
-            f" {event.rate:.3g}, {event.samples_per_second:,.0f} samples/s,"
+            f" {event.rate:.3g}, {_pace(event)},"
             f" {units.seconds(event.seconds_left)} left"
         )
     if isinstance(event, Evaluated):
@@ -163,6 +163,13 @@ def in_words(event: Event) -> str:
     if isinstance(event, Saved):
         return f"step {units.count(event.step)}: saved {printable(event.path)}"
     return ""
+
+
+def _pace(step: Step) -> str:
+    """``1,234 images/s``; below ten with two digits, for what is large."""
+    rate = step.per_second
+    shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f"{shown} {printable(step.unit)}/s"
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:

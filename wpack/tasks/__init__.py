@@ -52,7 +52,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import references
-from ..data import Data, ItemData, TensorData, as_data
+from ..data import Data, ItemData, TensorData, as_data, rows
 from ..errors import TrainingError, UsageError
 
 __all__ = [
@@ -82,9 +82,11 @@ class Task(Protocol):
     Attributes:
         metric: The metric that decides which weights are best.
         lower_is_better: Names of metrics of which less is better.
+        unit: What :meth:`count` counts, in the plural: ``images``, ``tokens``.
     """
 
     metric: str = "accuracy"
+    unit: str = "samples"
     lower_is_better: Collection[str] = ("loss",)
 
     @abstractmethod
@@ -134,6 +136,11 @@ class Task(Protocol):
             self.targets(batch),
             label_smoothing=label_smoothing,
         )
+
+    def count(self, batch: Any) -> int:
+        """How many of the :attr:`unit` a batch has: the speed that is shown is in it.
+        Examples, unless overridden."""
+        return rows(batch)
 
     def metrics(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         """One value a row, ``(rows,)``, for each metric, or for the rows that count; a

@@ -60,6 +60,8 @@ class ImageClassification(Task):
         UsageError: The options do not fit together.
     """
 
+    unit = "images"
+
     def __init__(
         self,
         model: str,

@@ -75,6 +75,7 @@ class LanguageModeling(Task):
         UsageError: The options do not fit together.
     """
 
+    unit = "tokens"
     metric = "loss"
     lower_is_better = (
         "loss",
@@ -167,6 +168,10 @@ class LanguageModeling(Task):
         if self._padding is None:
             return logits
         return logits.masked_fill((self.targets(batch) == IGNORED).unsqueeze(1), 0.0)
+
+    def count(self, batch: Any) -> int:
+        """Tokens that are asked about, padding among them."""
+        return self.targets(batch).numel()
 
     def loss(self, outputs: Any, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
         """The mean cross-entropy over all tokens that are predicted, 0-d, in nats."""
