@@ -55,14 +55,16 @@ class Study:
         spec: Pools, and the recipe that all arms share.
         checkpoint: What every run starts from.
         folder: Of the runs.
-        steps: Of training; None: as the spec says.
+        settings: Place in the spec → what stands there for every run.
+        device: What they run on.
         metric: Of the task's, the one that chooses.
     """
 
     spec: Path
     checkpoint: Path
     folder: Path
-    steps: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
     metric: str = "accuracy"
 
     @cached_property
@@ -73,7 +75,7 @@ class Study:
     @cached_property
     def recipe(self) -> FinetuneSpec:
         """What all arms share."""
-        recipe = load(self.spec).finetune
+        recipe = load(self.spec, overrides(self.settings)).finetune
         assert recipe is not None
         return recipe
 
@@ -82,11 +84,6 @@ class Study:
         """As ``wpack eval`` takes it."""
         assert self.recipe.task is not None
         return self.recipe.task.name
-
-    @property
-    def length(self) -> int | None:
-        """Steps of every run."""
-        return self.steps or self.recipe.steps
 
 
 @dataclass(frozen=True)
@@ -99,20 +96,16 @@ class Run:
 
     def settings(self, study: Study) -> dict[str, Any]:
         """Place in the study's spec → what stands there for this run."""
-        found = {
+        return {
             **self.arm.settings,
+            **study.settings,
             "finetune.optimizer.lr": self.rate,
             "finetune.seed": self.seed,
         }
-        return found if study.steps is None else found | {"finetune.steps": study.steps}
-
-    def overrides(self, study: Study) -> list[str]:
-        """The settings, for ``--set``."""
-        return [f"{k}={json.dumps(v)}" for k, v in self.settings(study).items()]
 
     def spec(self, study: Study) -> Spec:
         """The study's spec with these settings."""
-        return load(study.spec, self.overrides(study))
+        return load(study.spec, overrides(self.settings(study)))
 
     def path(self, study: Study) -> Path:
         """The file that it writes; another one for other settings."""
@@ -125,8 +118,15 @@ class Run:
         """What does the same on the command line, from the repository's folder."""
         words = ["wpack", "finetune", shown(study.checkpoint), "-s"]
         words += [shown(study.spec), "-o", self.path(study).name]
-        sets = [word for text in self.overrides(study) for word in ("--set", text)]
-        return shlex.join([*words, "--device", "cpu", *sets])
+        words += ["--device", study.device]
+        for text in overrides(self.settings(study)):
+            words += ["--set", text]
+        return shlex.join(words)
+
+
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as ``--set`` takes them."""
+    return [f"{place}={json.dumps(value)}" for place, value in settings.items()]
 
 
 def tuned(
@@ -221,13 +221,13 @@ def train(run: Run, study: Study) -> Record:
         study.checkpoint,
         run.spec(study),
         path,
-        device="cpu",
+        device=study.device,
         force=True,
         resume=resume,
     )
     assert isinstance(last, Finished)
     batch = study.recipe.eval_batch_size or study.recipe.batch_size
-    metrics = api.evaluate(path, study.task, device="cpu", batch_size=batch)
+    metrics = api.evaluate(path, study.task, device=study.device, batch_size=batch)
     stats = api.stats(path)
     half = study.recipe.precision in ("bfloat16", "float16")
     slack = HALF_PRECISION if half else 0.0

@@ -92,7 +92,7 @@ def test_arms_differ_in_pools_and_kept_tensors_alone(
     """Every pool has the arm's ratio and codecs; the recipe is everybody's, but for
     rate and seed."""
     run = Run(arm.on(network), seed=5, rate=0.125)
-    spec = run.spec(Study(network.spec, Path("x"), Path("y"), steps=7))
+    spec = run.spec(Study(network.spec, Path("x"), Path("y"), {"finetune.steps": 7}))
     plain = load(network.spec)
 
     assert spec.pools.keys() == plain.pools.keys()
@@ -184,7 +184,7 @@ def test_a_stopped_run_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) ->
 @needs("int, float16, zstd")
 def test_other_settings_are_other_files(study: Study) -> None:
     """Nothing is taken for the record of another rate, seed, length or arm."""
-    longer = Study(study.spec, study.checkpoint, study.folder, steps=5)
+    longer = Study(study.spec, study.checkpoint, study.folder, {"finetune.steps": 5})
     paths = {
         run_of(UNTIED, study).path(study),
         run_of(UNTIED, study, rate=0.02).path(study),

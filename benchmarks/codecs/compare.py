@@ -86,7 +86,7 @@ def compare(study: Study, options: argparse.Namespace) -> dict[str, Any]:
         "machine": machine("cpu"),
         "network": options.network,
         "checkpoint_sha256": study.sha256,
-        "steps": study.length,
+        "steps": study.recipe.steps,
         "seeds": options.seeds,
         "rates": list(rates),
         "chosen_rates": best,
@@ -142,7 +142,8 @@ def main(words: Sequence[str] | None = None) -> None:
     options = arguments(sys.argv[1:] if words is None else words)
     options.runs.mkdir(parents=True, exist_ok=True)
     network = NETWORKS[options.network]
-    study = Study(network.spec, options.checkpoint, options.runs, options.steps)
+    settings = {"finetune.steps": options.steps} if options.steps else {}
+    study = Study(network.spec, options.checkpoint, options.runs, settings)
     document = compare(study, options)
     durable.write_text(options.json, json.dumps(document, indent=1) + "\n", force=True)
     print(table(document))

@@ -1,0 +1,199 @@
+"""The comparison of ResNets on CIFAR-10: its arms, its figures, and a whole run of it
+on a task of milliseconds."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.cifar10 import arms, compare, compare_plot, gradual
+from benchmarks.cifar10.arms import INGREDIENTS, OURS, RECIPE, UNTIED, main_arms
+from benchmarks.cifar10.resnet import ResNet
+from benchmarks.trials import Arm, overrides
+from wpack.plan import Plan
+from wpack.planner import make_plan
+from wpack.spec import load
+from wpack.tasks import Task, TensorData
+from wpack.tensors import FLOAT32, TensorInfo
+from wpack.tie import Tied
+
+SPEC = Path(compare.__file__).with_name("resnet.yaml")
+
+
+class Noise(Task):
+    """Sixteen images of noise, in two classes."""
+
+    def model(self) -> ResNet:
+        return ResNet(20)
+
+    def data(self, split: str) -> TensorData:
+        generator = torch.Generator().manual_seed(len(split))
+        images = torch.randn(128, 3, 8, 8, generator=generator)
+        return TensorData(images, torch.arange(128) % 2)
+
+
+noise = Noise()
+
+
+def plan_of(arm: Arm, depth: int) -> Plan:
+    """What an arm ties of a ResNet."""
+    state = ResNet(depth).state_dict().items()
+    infos = [
+        TensorInfo(name, FLOAT32, tuple(value.shape))
+        for name, value in state
+        if value.is_floating_point()
+    ]
+    return make_plan(load(SPEC, overrides(arm.settings)), infos).plan
+
+
+@pytest.mark.parametrize("depth", [20, 56])
+@pytest.mark.parametrize("ratio", [1.44, 2.57])
+def test_arms_store_the_same_number_of_weights(depth: int, ratio: float) -> None:
+    """The recipe and wpack's way differ in which kernels are tied, not in how many
+    weights are stored, but for the rounding of pools that wrap."""
+    every, last = sum(arms.KERNELS[depth]), arms.KERNELS[depth][-1]
+    recipe, ours = (plan_of(arm, depth) for arm in main_arms(ratio, depth))
+
+    assert [every] == [pool.working for pool in recipe.pools]
+    assert [last] == [pool.working for pool in ours.pools]
+    stored = ours.pools[0].backing + every - last
+    page = 16 if depth == 20 else 1024  # weights that a pool is rounded up to
+    assert abs(recipe.pools[0].backing - stored) < page
+    assert 0 <= stored - every / ratio < page
+
+
+def test_more_is_tied_where_the_last_stage_does_not_suffice() -> None:
+    """It would be tied more than six to one: the two last stages are, instead."""
+    _, ours = main_arms(4, 20)
+    plan = plan_of(ours, 20)
+
+    assert ["layer1"] == sorted({t.name[:6] for t in plan.kept if "conv" in t.name[6:]})
+    assert 0 <= plan.pools[0].backing + 13_824 - 267_264 / 4 < 16
+
+
+def test_the_recipe_is_the_papers() -> None:
+    """Means in one ring, no repair, labels alone."""
+    recipe, _ = main_arms(2.57, 20)
+    spec = load(SPEC, overrides(recipe.settings))
+
+    assert ["none"] == [pool.repair for pool in spec.pools.values()]
+    assert ["mean"] == [pool.projection for pool in spec.pools.values()]
+    assert spec.finetune is not None
+    assert spec.finetune.distill is None
+
+
+def test_parts_are_one_ingredient_away() -> None:
+    """Alone: the recipe's settings but for one's; left out: wpack's but for one's."""
+    by_name = {arm.name: arm.settings for arm in arms.part_arms(2.57, 20)}
+    recipe, ours = (arm.settings for arm in main_arms(2.57, 20))
+
+    assert {"pools.blocks.repair"} == _differing(
+        recipe, by_name["with repair alone, 2.57"]
+    )
+    assert {"finetune.distill"} == _differing(recipe, by_name["with hints alone, 2.57"])
+    assert {"finetune.distill"} == _differing(ours, by_name["without logits, 2.57"])
+    assert 0.0 == by_name["without logits, 2.57"]["finetune.distill"]["weight"]
+    assert {"pools.blocks.projection"} == _differing(
+        ours, by_name["with saliency too, 2.57"]
+    )
+
+
+def _differing(a: dict[str, Any], b: dict[str, Any]) -> set[str]:
+    return {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
+
+
+def document(**accuracy: float) -> dict[str, Any]:
+    """Results of one ratio, seeds 0 and 1, the second a point better; arm → accuracy,
+    in per cent, of the first."""
+    runs = [
+        {
+            "arm": arm,
+            "seed": s,
+            "rate": 0.1,
+            "metrics": {"accuracy": value / 100 + s / 100},
+        }
+        for arm, value in accuracy.items()
+        for s in (0, 1)
+    ]
+    runs.append(
+        {"arm": UNTIED.name, "seed": 0, "rate": 0.2, "metrics": {"accuracy": 1}}
+    )
+    runs.append({"arm": UNTIED.name, "seed": 1, "rate": 0.1, "failed": "loss is nan"})
+    return {
+        "depth": 20,
+        "epochs": 3,
+        "ratios": [2],
+        "seeds": [0, 1],
+        "parts_ratio": 2,
+        "chosen_rates": dict.fromkeys([UNTIED.name, f"{RECIPE}, 2", f"{OURS}, 2"], 0.1),
+        "runs": runs,
+    }
+
+
+def test_the_table() -> None:
+    """Means and deviations of the chosen rate's runs; the share of the gap that is
+    closed; and each ingredient's worth, on the same seeds."""
+    arms_of = {
+        UNTIED.name: 90,
+        f"{RECIPE}, 2": 80,
+        f"{OURS}, 2": 86,
+        "with layout alone, 2": 83,
+        "without layout, 2": 84.5,
+    }
+    found = compare_plot.table(document(**arms_of)).splitlines()
+
+    assert "untied                          0.1      90.50 ± 0.71     2" == found[1]
+    assert "wpack's, 2                      0.1      86.50 ± 0.71     2" == found[3]
+    assert "  ratio 2: 60%  (60%, 60%)" == found[6]
+    assert "  layout                            +3.00        -1.50" in found
+    assert "  repair                           failed       failed" in found
+
+
+def test_a_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every arm runs, at a rate that it chose, and there are a table and a figure."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(compare, "part_arms", lambda ratio, depth: [])
+    save_file(ResNet(20).state_dict(), tmp_path / "start.safetensors")
+    results = tmp_path / "found.json"
+    compare.main(
+        [
+            *(str(tmp_path / "start.safetensors"), "--json", str(results)),
+            *("--epochs", "1", "--ratios", "2", "--rates", "0.01", "--seeds", "3"),
+            *("--task", "tests.test_benchmark_cifar10:noise", "--parts", "2"),
+        ]
+    )
+    document = json.loads(results.read_text())
+
+    ran = {(run["arm"], run["seed"], run["rate"]) for run in document["runs"]}
+    names = (UNTIED.name, f"{RECIPE}, 2.0", f"{OURS}, 2.0")
+    assert {(name, 3, 0.01) for name in names} == ran
+    assert set(INGREDIENTS) < set(document["ingredients"])
+    assert results.with_suffix(".png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "gap between the paper's recipe" in capsys.readouterr().out
+
+
+def test_fading_goes_from_the_checkpoint_to_its_tie() -> None:
+    """Before the fade the network is itself; after it, what a tied one is."""
+    torch.manual_seed(0)
+    network = ResNet(20)
+    plan = plan_of(main_arms(2.57, 20)[0], 20)
+    (pool,) = plan.pools
+    values = torch.randn(pool.backing)
+    images = torch.randn(2, 3, 8, 8)
+    tied = Tied(copy.deepcopy(network), plan, {pool.name: values})
+    student = gradual.Fading(copy.deepcopy(network), plan, values.clone())
+
+    torch.testing.assert_close(network(images), student(images))
+    student.fade = 1.0
+    torch.testing.assert_close(tied(images), student(images))
+    student(images).sum().backward()
+    assert student.backing.grad is not None
+    assert student.backing.grad.any()
