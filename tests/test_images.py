@@ -1,19 +1,20 @@
-"""Labelled images: reading and augmenting them."""
+"""Labelled images: reading them from arrays, and making them ready."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from torch import Tensor
 
-from wpack.errors import TrainingError
-from wpack.images import Preprocess, augment, class_names, load_arrays, load_folder
-
-BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+from wpack.cropping import ResizedCrop
+from wpack.errors import TrainingError, UsageError
+from wpack.images import Preprocess, load_arrays
+from wpack.mixing import Mixing
 
 
 def save(path: Path, **arrays: np.ndarray) -> Path:
@@ -140,93 +141,6 @@ def test_missing_file(tmp_path: Path) -> None:
     assert f"{path}: cannot be read: No such file or directory" == str(caught.value)
 
 
-def picture(path: Path, size: tuple[int, int], color: tuple[int, int, int]) -> None:
-    """A file of one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, color).save(path)
-
-
-def test_folder(tmp_path: Path) -> None:
-    """Classes are the sub-folders in order; images are fitted; other files ignored."""
-    picture(tmp_path / "b" / "1.png", (8, 4), WHITE)
-    picture(tmp_path / "a" / "deep" / "2.PNG", (5, 5), BLACK)
-    picture(tmp_path / "a" / "1.png", (4, 4), WHITE)
-    (tmp_path / "a" / "notes.txt").write_text("no image")
-    classes = class_names(tmp_path)
-    images, labels = load_folder(tmp_path, classes, (4, 6))
-
-    assert ["a", "b"] == classes
-    assert (3, 4, 6, 3) == images.shape
-    assert [255, 0, 255] == images[:, 0, 0, 0].tolist()
-    assert [0, 0, 1] == labels.tolist()
-
-
-def test_folder_without_classes(tmp_path: Path) -> None:
-    """A folder that has no sub-folders, or is not there, is no image folder."""
-    with pytest.raises(TrainingError) as caught:
-        class_names(tmp_path)
-    assert f"{tmp_path}: has no folders, one for each class" == str(caught.value)
-
-    with pytest.raises(TrainingError) as caught:
-        class_names(tmp_path / "no")
-    assert f"{tmp_path / 'no'}: there is no such folder" == str(caught.value)
-
-
-def test_unknown_class(tmp_path: Path) -> None:
-    """A class that the training data lack has no label."""
-    picture(tmp_path / "zebra" / "1.png", (2, 2), WHITE)
-    with pytest.raises(TrainingError) as caught:
-        load_folder(tmp_path, ["horse"], (2, 2))
-
-    assert (f"{tmp_path}: class 'zebra' is not among the training data's") == str(
-        caught.value
-    )
-
-
-def test_t08_corrupt_images_are_counted(tmp_path: Path) -> None:
-    """All that cannot be read are counted, the first ones named."""
-    picture(tmp_path / "a" / "0.png", (4, 4), WHITE)
-    whole = (tmp_path / "a" / "0.png").read_bytes()
-    (tmp_path / "a" / "1.png").write_bytes(whole[:50])
-    (tmp_path / "a" / "2.jpg").write_bytes(b"")
-    with pytest.raises(TrainingError) as caught:
-        load_folder(tmp_path, ["a"], (4, 4))
-
-    found = str(caught.value)
-    assert found.startswith(f"{tmp_path}: 2 of 3 images cannot be read: a/1.png (")
-    assert "a/2.jpg (UnidentifiedImageError)" in found
-    assert found.endswith(". Remove them or fetch them again")
-
-
-@pytest.mark.parametrize(("crop", "flip"), [(0, True), (2, False), (3, True)])
-def test_augment_against_slicing(crop: int, flip: bool) -> None:
-    """One gather does what cutting and mirroring one image at a time does."""
-    images = torch.from_numpy(pixels(16, 5, 7, 2) + 1)
-    found = augment(images, crop, flip, torch.Generator().manual_seed(3))
-    again = torch.Generator().manual_seed(3)
-    top, left = torch.randint(0, 2 * crop + 1, (2, 16, 1), generator=again)
-    mirrored = torch.rand(16, 1, generator=again) < 0.5
-
-    black = np.pad(images.numpy(), ((0, 0), (crop, crop), (crop, crop), (0, 0)))
-    for i, image in enumerate(found.numpy()):
-        cut = black[i, top[i, 0] : top[i, 0] + 5, left[i, 0] : left[i, 0] + 7]
-        expected = cut[:, ::-1] if flip and mirrored[i, 0] else cut
-        assert expected.tolist() == image.tolist()
-
-
-def test_augment_uses_its_range() -> None:
-    """All moves come up, and about half of the images are mirrored."""
-    images = torch.zeros(4000, 1, 3, 1, dtype=torch.uint8)
-    images[:, 0, 0] = 1
-    moved = augment(images, 0, True, torch.Generator().manual_seed(0))
-    shifted = augment(images, 1, False, torch.Generator().manual_seed(0))
-
-    assert 2000 == pytest.approx(int(moved[:, 0, 2].sum()), abs=150)
-    assert {(1, 0, 0), (0, 1, 0), (0, 0, 0)} == {
-        tuple(image) for image in shifted[:, 0, :, 0].tolist()
-    }
-
-
 def test_preprocess() -> None:
     """Pixels become (pixel / 255 - mean) / std, channels first."""
     images = torch.from_numpy(pixels(2, 3, 4, 3))
@@ -280,3 +194,73 @@ def test_channels_last() -> None:
 
     assert torch.equal(plain, last)
     assert last.is_contiguous(memory_format=torch.channels_last)
+
+
+def noisy(image: Tensor) -> Tensor:
+    """A change that draws as torchvision's do."""
+    return (image + torch.randint(0, 200, ())).to(image.dtype)
+
+
+EVERYTHING = Preprocess(
+    (0.5,),
+    (0.2,),
+    crop=1,
+    flip=True,
+    resized_crop=ResizedCrop((0.3, 1.0)),
+    colours=[noisy],
+    erasing=[noisy],
+    mixing=Mixing(1.0, 1.0),
+)
+
+
+def test_all_that_is_random_comes_from_the_generator() -> None:
+    """The same generator gives the same batch, whatever else was drawn; another one
+    gives another."""
+    images, labels = torch.from_numpy(pixels(4, 5, 6, 3)), torch.arange(4)
+
+    def batch(seed: int) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        return list(EVERYTHING((images, labels), generator))
+
+    first = batch(0)
+    torch.rand(7)
+
+    assert all(map(torch.equal, first, batch(0)))
+    assert not torch.equal(first[0], batch(1)[0])
+    assert (4, 3, 5, 6) == first[0].shape
+    assert torch.equal(images, torch.from_numpy(pixels(4, 5, 6, 3)))
+
+
+def test_nothing_random_leaves_the_global_generator_alone() -> None:
+    """What draws from torch's generator is given a seed, and it is put back after."""
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    EVERYTHING(
+        (torch.from_numpy(pixels(4, 5, 6, 3)), torch.arange(4)), torch.Generator()
+    )
+
+    assert torch.equal(expected, torch.rand(2))
+
+
+def test_mixed_channels_last() -> None:
+    """The memory format outlives every change."""
+    last = replace(EVERYTHING, channels_last=True)
+    batch = torch.from_numpy(pixels(4, 5, 6, 3)), torch.arange(4)
+    found, *_ = last(batch, torch.Generator().manual_seed(0))
+    plain, *_ = EVERYTHING(batch, torch.Generator().manual_seed(0))
+
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert plain.is_contiguous()
+    assert torch.equal(plain, found)
+
+
+def test_colours_of_floats() -> None:
+    """Only uint8 has a scale that torchvision's colours can rely on."""
+    with pytest.raises(UsageError) as caught:
+        EVERYTHING((torch.zeros(1, 2, 2, 3), torch.arange(1)), torch.Generator())
+
+    assert (
+        "augment: colours are changed of uint8 images only, these are float32. Leave"
+        " out color_jitter and policy, or store the images as uint8"
+    ) == str(caught.value)

@@ -38,8 +38,10 @@ ROWS: tuple[tuple[str, str], ...] = (
     ),
     (
         "L3",
-        "processes meter reads weights slots tie sampling data images text"
-        " transformers_folder vocabulary corpus windows references tasks devices"
+        "sampling data references architectures"
+        " cropping augmentation mixing images image_files"
+        " processes meter reads weights slots tie text"
+        " transformers_folder vocabulary corpus windows tasks devices"
         " optimizers averaging states runs followed batches scores evaluate latent"
         " coded distill hints teaching"
         " training finetune pool_file loader loading student scratch fisher starting"

@@ -93,6 +93,11 @@ class TensorData:
         fetched = tuple(tensor[indices] for tensor in self.tensors)
         return self.transform(fetched, generator) if self.transform else fetched
 
+    def take(self, chosen: Tensor) -> TensorData:
+        """Some of the examples, by their numbers: copies of them."""
+        tensors = (tensor[chosen] for tensor in self.tensors)
+        return TensorData(*tensors, transform=self.transform)
+
 
 class ItemData:
     """A map-style dataset (``__len__`` and ``__getitem__``), collated by torch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,18 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional
 
+from wpack.cropping import ResizedCrop
 from wpack.data import TensorData
-from wpack.errors import UsageError
-from wpack.tasks import Task, make_task
+from wpack.errors import SpecError, UsageError
+from wpack.events import Event, Step
+from wpack.finetune import finetune
+from wpack.image_files import ImageFiles
+from wpack.runs import Run
+from wpack.spec import FinetuneSpec
+from wpack.stopping import Interrupted, never
+from wpack.tasks import Task, image_classification, make_task
 
 MODEL = "torch.nn:Linear"
 
@@ -47,7 +56,7 @@ def numbers(data: TensorData | None) -> list[int]:
 
 def message(folder: Path, split: str = "train", **options: Any) -> str:
     """What is wrong with the options."""
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((UsageError, SpecError)) as caught:
         task(folder, **options).data(split)
     return str(caught.value)
 
@@ -164,12 +173,13 @@ def test_y11_model(arrays: Path) -> None:
         ({"std": (0.0,)}, "std: must be above 0"),
         (
             {"augment": {"mixup": 1}},
-            "augment: must be {crop: pixels, flip: true or false}, got {'mixup': 1}",
+            "augment: mixup: unknown key 'mixup' (known: resized_crop, crop, flip,",
         ),
-        (
-            {"augment": {"crop": -1}},
-            "augment: must be {crop: pixels, flip: true or false}, got {'crop': -1}",
-        ),
+        ({"augment": {"crop": -1}}, "augment: crop: should be 0 or more, not -1"),
+        ({"mixup": -1}, "mixup: must be a number from 0, got -1"),
+        ({"cutmix": True}, "cutmix: must be a number from 0, got True"),
+        ({"crop_pct": 1.5}, "crop_pct: must be a share from 0 to 1, got 1.5"),
+        ({"crop_pct": 0.9}, "crop_pct: is for image folders, train is none"),
     ],
 )
 def test_wrong_options(arrays: Path, options: dict[str, Any], expected: str) -> None:
@@ -188,3 +198,141 @@ def test_unknown_option(arrays: Path) -> None:
         "image-classification: got an unexpected keyword argument 'modle'."
         " Its options: model, train, validation, test, model_options, images,"
     )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """``train``: ten images of two classes, as an image folder."""
+    random = np.random.default_rng(0)
+    for number in range(10):
+        path = tmp_path / "train" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (9, 12, 3), np.uint8)).save(path)
+    return tmp_path
+
+
+def folder_task(folder: Path, **options: Any) -> Any:
+    """The task over ``train``, and a fifth of it held out."""
+    return task(folder, **{"train": "train", "validation": 0.2, "size": 6, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "train", "validation"),
+    [
+        ({}, TensorData, TensorData),
+        ({"cache": False}, ImageFiles, ImageFiles),
+        ({"augment": {"resized_crop": True}}, ImageFiles, TensorData),
+        ({"augment": {"resized_crop": True}, "cache": True}, TensorData, TensorData),
+    ],
+)
+def test_what_stays_in_memory(
+    pictures: Path, options: dict[str, Any], train: type, validation: type
+) -> None:
+    """Small folders do, but for those whose images are cut out of the whole file."""
+    made = folder_task(pictures, **options)
+
+    assert train is type(made.data("train"))
+    assert validation is type(made.data("validation"))
+    assert (8, 2) == (len(made.data("train")), len(made.data("validation")))
+
+
+def test_large_folders_do_not_stay(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit counts the bytes of a split's decoded images."""
+    monkeypatch.setattr(image_classification, "CACHED_NBYTES", 2 * 6 * 6 * 3)
+    made = folder_task(pictures)
+
+    assert isinstance(made.data("train"), ImageFiles)
+    assert isinstance(made.data("validation"), TensorData)
+
+
+def test_decoded_now_or_later_is_the_same(pictures: Path) -> None:
+    """The rule changes memory and speed, never a pixel."""
+    options = {"augment": {"crop": 2, "flip": True}, "mixup": 0.8, "crop_pct": 0.8}
+    kept, later = (
+        folder_task(pictures, cache=cache, **options).data("train")
+        for cache in (True, False)
+    )
+    found = [
+        data.batch(torch.tensor([3, 1, 6]), torch.Generator().manual_seed(0))
+        for data in (kept, later)
+    ]
+
+    assert all(map(torch.equal, *found))
+
+
+def test_crops_are_taken_once(pictures: Path) -> None:
+    """A part of the file is scaled; no part is cut out of that again."""
+    made = folder_task(pictures, augment={"resized_crop": {"scale": [0.1, 0.2]}})
+    data = made.data("train")
+
+    assert ResizedCrop((0.1, 0.2)) == data.crop
+    assert data.transform.resized_crop is None
+    assert made.data("validation").transform.resized_crop is None
+
+
+def test_mixed_batches(arrays: Path) -> None:
+    """Training images are mixed, others are not; the loss has both labels."""
+    made: Any = task(arrays, test="data.npz", mixup=0.8, cutmix=1.0)
+    generator = torch.Generator().manual_seed(0)
+    batch = made.data("train").batch(torch.arange(8), generator)
+    plain = made.data("test").batch(torch.arange(8), generator)
+    logits = torch.randn(8, 2, generator=generator)
+    soft = torch.zeros(8, 2)
+    for column, share in ((batch[1], batch[3]), (batch[2], 1 - batch[3])):
+        soft[torch.arange(8), column] += share
+    expected = functional.cross_entropy(logits, soft, label_smoothing=0.1)
+
+    assert (4, 2) == (len(batch), len(plain))
+    assert torch.allclose(expected, made.loss(logits, batch, label_smoothing=0.1))
+    assert torch.equal(
+        functional.cross_entropy(logits, plain[1]), made.loss(logits, plain)
+    )
+
+
+def test_a_run_with_everything_resumes_exactly(pictures: Path) -> None:
+    """Folders decoded for each batch, random crops and mixing: stopped and resumed, a
+    run ends with the same bits."""
+    model = "tests.tasks.test_image_classification:small"
+    options = {
+        "augment": {"resized_crop": True, "flip": True},
+        "mixup": 0.8,
+        "cutmix": 1.0,
+        "model": model,
+    }
+    recipe = FinetuneSpec(
+        steps=6, batch_size=4, save_every=2, distill=None, label_smoothing=0.1
+    )
+
+    def train(name: str, most: int | None = None) -> list[Event]:
+        made = folder_task(pictures, **options)
+        run = Run(pictures / name, resume=(pictures / name).exists())
+        steps: list[int] = []
+        student = small()
+        found = []
+        stop = (lambda: 130 if len(steps) == most else 0) if most else never
+        with contextlib.suppress(Interrupted):
+            for event in finetune(student, made, recipe, run=run, stop=stop):
+                if isinstance(event, Step):
+                    steps.append(event.step)
+                found.append(event)
+        return found
+
+    whole = train("whole")
+    train("halved", 3)
+    halved = train("halved")
+
+    assert losses(whole)[3:] == losses(halved)
+    assert whole[-1] == halved[-1]
+
+
+def small() -> nn.Module:
+    """A network for images of 6×6."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
+
+
+def losses(events: list[Event]) -> list[tuple[int, float]]:
+    """Of each step."""
+    return [(e.step, e.loss) for e in events if isinstance(e, Step)]

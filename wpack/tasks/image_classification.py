@@ -1,10 +1,10 @@
-"""The task ``image-classification``: a network of yours over arrays or folders.
+"""The task ``image-classification``: a network by name over arrays or folders.
 
 .. code-block:: yaml
 
     task:
       name: image-classification
-      model: ./resnet.py:resnet20        # or torchvision.models:resnet50
+      model: ./resnet.py:resnet20        # or torchvision:resnet50, timm:deit_tiny_…
       model_options: {num_classes: 10}
       train: data/train.npz              # or a folder that has a folder for each class
       validation: 0.1                    # a share of the training data, or a path
@@ -12,33 +12,62 @@
       mean: [0.485, 0.456, 0.406]
       std: [0.229, 0.224, 0.225]
       augment: {crop: 4, flip: true}
+
+Image folders and the augmentation that large networks are trained with:
+
+.. code-block:: yaml
+
+    task:
+      name: image-classification
+      model: timm:deit_small_patch16_224
+      train: imagenet/train
+      validation: imagenet/val
+      size: 224
+      crop_pct: 0.875
+      augment:
+        resized_crop: true
+        flip: true
+        color_jitter: 0.3
+        policy: {name: randaugment, magnitude: 9}
+        erase: 0.25
+      mixup: 0.8
+      cutmix: 1.0
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .. import references
-from ..data import TensorData
+from ..architectures import make_model
+from ..augmentation import colour_changes, erasing_changes
+from ..cropping import ResizedCrop
+from ..data import Data, TensorData
 from ..errors import UsageError
-from ..images import Preprocess, class_names, load_arrays, load_folder
+from ..image_files import ImageFiles, class_names, list_images
+from ..images import Preprocess, load_arrays
+from ..mixing import Mixing, cross_entropy
 from ..sampling import permutation
+from ..spec.augment import AugmentSpec, augment_spec
 from . import Task
 
 NAME = "image-classification"
+#: Decoded image folders of at most so many bytes stay in memory: 2 GiB.
+CACHED_NBYTES = 2 << 30
 
 
 class ImageClassification(Task):
-    """Images with one class each, all held in memory.
+    """Images with one class each.
 
     Args:
-        model: ``module:attribute`` or ``./file.py:attribute`` of a function or class
-            that makes the network.
+        model: ``torchvision:NAME`` or ``timm:NAME`` of a model that the library lists,
+            without weights; or ``module:attribute`` or ``./file.py:attribute`` of a
+            function or class that makes the network.
         train: An ``.npz`` file or an image folder, or ``{path, images, labels}`` with
             the names of the arrays.
         validation: Likewise, or the share of the training images to hold out (the same
@@ -48,16 +77,23 @@ class ImageClassification(Task):
         images: Name of the images' array, ``(n, height, width[, channels])``, uint8 or
             float.
         labels: Name of the labels' array, ``(n,)`` integers.
-        size: Pixels, one number or ``[height, width]``; needed for image folders.
+        size: Pixels, one number or ``[height, width]``; needed for image folders, whose
+            images are scaled until they cover it, and cut to their middle.
+        crop_pct: For image folders: the share of the sides that the cut leaves.
+        cache: Whether decoded image folders stay in memory; None: those of at most
+            :data:`CACHED_NBYTES`, but for training images of ``resized_crop``, which
+            are cut out of the whole file.  Others are decoded for each batch.
         mean: One number a channel, in the scale of 0 to 1 for uint8 images.
         std: Likewise.
-        augment: ``crop`` (largest move in pixels) and ``flip`` (left to right), for
-            training.
+        augment: For training, see :class:`wpack.spec.augment.AugmentSpec`.
+        mixup: For training: α of mixup; 0: none.
+        cutmix: For training: α of CutMix; 0: none.  With both, each batch has one.
         channels_last: See :class:`wpack.images.Preprocess`.
         folder: Where relative paths start.
 
     Raises:
         UsageError: The options do not fit together.
+        SpecError: ``augment`` is wrong.
     """
 
     unit = "images"
@@ -73,9 +109,13 @@ class ImageClassification(Task):
         images: str = "images",
         labels: str = "labels",
         size: int | Sequence[int] | None = None,
+        crop_pct: float = 1.0,
+        cache: bool | None = None,
         mean: Sequence[float] = (),
         std: Sequence[float] = (),
         augment: Mapping[str, Any] | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         channels_last: bool = False,
         folder: Path | str = ".",
     ) -> None:
@@ -84,48 +124,71 @@ class ImageClassification(Task):
                 f"must be a path or a share between 0 and 1, got {validation}",
                 where=f"{NAME}: validation",
             )
+        if not 0 < crop_pct <= 1:
+            raise UsageError(
+                f"must be a share from 0 to 1, got {crop_pct}",
+                where=f"{NAME}: crop_pct",
+            )
         self._model = model
         self._model_options = dict(model_options or {})
         self._sources = {"train": train, "validation": validation, "test": test}
         self._keys = {"images": images, "labels": labels}
         self._size = None if size is None else _size(size)
+        self._crop_pct, self._cache = crop_pct, cache
         self._folder = Path(folder)
         self._plain = Preprocess(
             _numbers("mean", mean), _numbers("std", std), channels_last=channels_last
         )
-        self._augmented = _augmented(self._plain, augment or {})
-        self._loaded: dict[str, tuple[Tensor, Tensor]] = {}
+        changes = augment_spec(augment or {}, f"{NAME}: augment")
+        self._augmented = _augmented(self._plain, changes, _mixing(mixup, cutmix))
+        self._loaded: dict[str, TensorData | ImageFiles] = {}
+        self._decoded: dict[str, TensorData] = {}
         self._classes: list[str] | None = None
 
     def model(self) -> nn.Module:
-        """A new network, made by the user's function."""
-        found = references.resolve(self._model, self._folder)
-        made: nn.Module = references.call(
-            self._model, found, self._model_options, nn.Module
-        )
-        return made
+        """A new network."""
+        return make_model(self._model, self._model_options, self._folder)
 
-    def data(self, split: str) -> TensorData | None:
-        """The images of a split, decoded when first asked for."""
+    def data(self, split: str) -> Data | None:
+        """The images of a split: read when first asked for, and decoded then or for
+        each batch."""
         share = self._sources["validation"]
-        if isinstance(share, int | float) and split in ("train", "validation"):
-            images, labels = self._load("train")
-            chosen = _held_out(len(labels), share, split)
-            images, labels = images[chosen], labels[chosen]
+        if isinstance(share, int | float) and split != "test":
+            found = self._load("train")
+            found = found.take(_held_out(len(found), share, split))
         elif self._sources[split] is None:
             return None
         else:
-            images, labels = self._load(split)
+            found = self._load(split)
         transform = self._augmented if split == "train" else self._plain
-        return TensorData(images, labels, transform=transform)
+        if isinstance(found, TensorData):
+            return TensorData(*found.tensors, transform=transform)
+        return self._folder_data(split, found, transform)
 
-    def _load(self, split: str) -> tuple[Tensor, Tensor]:
+    def loss(self, outputs: Any, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
+        """The mean cross-entropy, 0-d, with each image's labels in their shares."""
+        logits = self.logits(outputs, batch).float()
+        return cross_entropy(logits, batch[1:], label_smoothing)
+
+    def _folder_data(
+        self, split: str, files: ImageFiles, transform: Preprocess
+    ) -> TensorData | ImageFiles:
+        """An image folder's split, decoded now or for each batch."""
+        fits = files.decoded_nbytes <= CACHED_NBYTES and not transform.resized_crop
+        if not (fits if self._cache is None else self._cache):
+            # The part is taken as the file is decoded, and not again from the result.
+            crop, later = transform.resized_crop, replace(transform, resized_crop=None)
+            return replace(files, crop=crop, transform=later)
+        if split not in self._decoded:
+            self._decoded[split] = files.in_memory()
+        return TensorData(*self._decoded[split].tensors, transform=transform)
+
+    def _load(self, split: str) -> TensorData | ImageFiles:
         if split not in self._loaded:
             self._loaded[split] = self._read(split)
-            self._check_channels(self._loaded[split][0].shape[-1])
         return self._loaded[split]
 
-    def _read(self, split: str) -> tuple[Tensor, Tensor]:
+    def _read(self, split: str) -> TensorData | ImageFiles:
         source = self._sources[split]
         options = source if isinstance(source, Mapping) else {"path": str(source)}
         extra = sorted(set(options) - {"path", *self._keys})
@@ -135,9 +198,19 @@ class ImageClassification(Task):
                 where=f"{NAME}: {split}",
             )
         path = self._folder / options["path"]
-        if not path.is_dir():
-            keys = {**self._keys, **options}
-            return load_arrays(path, keys["images"], keys["labels"])
+        if path.is_dir():
+            self._check_channels(3)
+            return self._list(split, path)
+        if self._crop_pct != 1:
+            raise UsageError(
+                f"is for image folders, {split} is none", where=f"{NAME}: crop_pct"
+            )
+        keys = {**self._keys, **options}
+        images, labels = load_arrays(path, keys["images"], keys["labels"])
+        self._check_channels(images.shape[-1])
+        return TensorData(images, labels)
+
+    def _list(self, split: str, path: Path) -> ImageFiles:
         if self._size is None:
             raise UsageError(
                 f"{path} is an image folder, and size is not given",
@@ -148,7 +221,7 @@ class ImageClassification(Task):
             train = self._sources["train"]
             root = train["path"] if isinstance(train, Mapping) else str(train)
             self._classes = class_names(self._folder / root)
-        return load_folder(path, self._classes, self._size)
+        return list_images(path, self._classes, self._size, self._crop_pct)
 
     def _check_channels(self, channels: int) -> None:
         for name in ("mean", "std"):
@@ -184,15 +257,29 @@ def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return numbers
 
 
-def _augmented(plain: Preprocess, options: Mapping[str, Any]) -> Preprocess:
-    unknown = sorted(set(options) - {"crop", "flip"})
-    crop, flip = options.get("crop", 0), options.get("flip", False)
-    if unknown or not isinstance(crop, int) or crop < 0 or not isinstance(flip, bool):
-        raise UsageError(
-            f"must be {{crop: pixels, flip: true or false}}, got {dict(options)}",
-            where=f"{NAME}: augment",
-        )
-    return Preprocess(plain.mean, plain.std, crop, flip, plain.channels_last)
+def _mixing(mixup: float, cutmix: float) -> Mixing | None:
+    for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+        is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+        if not is_number or not 0 <= alpha < float("inf"):
+            raise UsageError(
+                f"must be a number from 0, got {alpha!r}", where=f"{NAME}: {name}"
+            )
+    return Mixing(mixup, cutmix) if mixup or cutmix else None
+
+
+def _augmented(
+    plain: Preprocess, changes: AugmentSpec, mixing: Mixing | None
+) -> Preprocess:
+    crop = changes.resized_crop
+    return replace(
+        plain,
+        crop=changes.crop,
+        flip=changes.flip,
+        resized_crop=ResizedCrop(crop.scale, crop.ratio) if crop else None,
+        colours=colour_changes(changes),
+        erasing=erasing_changes(changes),
+        mixing=mixing,
+    )
 
 
 #: What ``image-classification`` names in a spec.
