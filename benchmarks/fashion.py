@@ -68,11 +68,14 @@ class Fashion(Task):
         return TensorData(images[:used], labels[:used], transform=Preprocess(MEAN, STD))
 
 
-def load(split: str, folder: str | None = None) -> tuple[Tensor, Tensor]:
+def load(
+    split: str, folder: str | None = None, halved: bool = True
+) -> tuple[Tensor, Tensor]:
     """Images ``(n, 14, 14, 1)`` uint8 and labels ``(n,)`` int64.
 
     Args:
         split: ``"train"`` (55,000), ``"validation"`` (5,000) or ``"test"`` (10,000).
+        halved: Whether 14×14 pixels, and not the original 28×28.
 
     Raises:
         UsageError: No folder is named.
@@ -84,7 +87,7 @@ def load(split: str, folder: str | None = None) -> tuple[Tensor, Tensor]:
             hint="Set WPACK_DATA to the folder that has fashion/",
         )
     archive = "t10k" if split == "test" else "train"
-    images, labels = _read(Path(named) / "fashion", archive)
+    images, labels = _read(Path(named) / "fashion", archive, halved)
     if split == "train":
         return images[:-VALIDATION], labels[:-VALIDATION]
     if split == "validation":
@@ -93,11 +96,12 @@ def load(split: str, folder: str | None = None) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _read(folder: Path, archive: str) -> tuple[Tensor, Tensor]:
+def _read(folder: Path, archive: str, halved: bool) -> tuple[Tensor, Tensor]:
     pixels = _array(folder / f"{archive}-images-idx3-ubyte.gz")
     labels = _array(folder / f"{archive}-labels-idx1-ubyte.gz")
-    halved = pixels.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).round()
-    images = torch.from_numpy(halved.astype(np.uint8)).unsqueeze(-1)
+    if halved:
+        pixels = pixels.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).round()
+    images = torch.from_numpy(pixels.astype(np.uint8)).unsqueeze(-1)
     return images, torch.from_numpy(labels.astype(np.int64))
 
 
