@@ -190,6 +190,20 @@ def test_a_named_teacher_teaches(tmp_path: Path) -> None:
     assert digest(taught) != digest(alone)
 
 
+def test_another_teacher_is_another_run(tmp_path: Path) -> None:
+    """A run is not resumed with a teacher that has changed since."""
+    path, output = tmp_path / "teacher.pt", tmp_path / "m.wpool"
+    teacher = json.dumps(str(path))
+    taught_by = spec(more=f"distill: {{weight: 0.9, teacher: {teacher}}}")
+    for seed in (5, 6):
+        torch.save(network(seed).state_dict(), path)
+        output.unlink(missing_ok=True)
+        if seed == 5:
+            list(api.finetune(None, taught_by, output))
+    with pytest.raises(UsageError, match="teacher_sha256"):
+        list(api.finetune(None, taught_by, output, resume="auto"))
+
+
 def test_a_start_that_came_no_further_is_no_run(tmp_path: Path) -> None:
     """A spec that does not fit leaves nothing in the way of the next, and no first
     weights of another seed."""

@@ -23,11 +23,11 @@ LABELS = torch.tensor([0, 2, 1])
 
 
 def teaching(
-    student: nn.Module, teacher: nn.Module, precision: str = "float32", **spec: Any
+    student: nn.Module, teacher: nn.Module, run: str = "float32", /, **spec: Any
 ) -> Teaching:
-    """A teacher as a recipe has it."""
+    """A teacher as a recipe has it, in a run of a precision."""
     wanted = DistillSpec.model_validate(spec)
-    return Teaching(teacher, student, Points(), wanted, place("cpu", precision))
+    return Teaching(teacher, student, Points(), wanted, place("cpu", run))
 
 
 def answer(found: Teaching, student: nn.Module) -> Answer:
@@ -171,3 +171,94 @@ def test_closing_leaves_the_student_as_it_was() -> None:
         teaching(student, teacher, **spec).close()
         for module in (*student.modules(), *teacher.modules()):
             assert not module._forward_hooks
+
+
+class Mixed(nn.Module):
+    """Every kind of weight: of matrices, kernels, tables, norms and recurrent layers;
+    two layers share one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 6)
+        self.kernel = nn.Conv1d(6, 6, 3, padding=1)
+        self.batch_norm = nn.BatchNorm1d(6)
+        self.wide_norm = nn.LayerNorm((6, 5))
+        self.recurrent = nn.GRU(5, 5)
+        self.linear = nn.Linear(5, 5)
+        self.again = nn.Linear(5, 5)
+        self.again.weight = self.linear.weight
+        self.scale = nn.Parameter(torch.ones(6, 1))
+
+    def forward(self, indices: Tensor) -> Any:
+        x = self.table(indices).transpose(1, 2) * self.scale
+        x = self.wide_norm(self.batch_norm(self.kernel(x)))
+        x, _ = self.recurrent(x.float())
+        return self.again(self.linear(x)).mean(1)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_matrices_are_cast_once(precision: str) -> None:
+    """What autocast would cast at each call is cast for good; vectors, buffers, norms
+    and recurrent layers are not, and what is shared stays so."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        teacher = Mixed().eval()
+    indices = torch.arange(15).view(3, 5) % 7
+    with torch.no_grad():
+        expected = teacher(indices)
+    task, spec = Points(), DistillSpec.model_validate({"precision": precision})
+    found = Teaching(teacher, network(), task, spec, place("cpu", "float32")).teacher
+    cast = {n for n, t in found.state_dict().items() if t.dtype != torch.float32}
+    with torch.no_grad(), place("cpu", precision).autocast():
+        actual = found(indices)
+
+    assert {
+        "table.weight",
+        "kernel.weight",
+        "linear.weight",
+        "again.weight",
+        "scale",
+        "batch_norm.num_batches_tracked",
+    } == cast
+    assert found is teacher
+    assert teacher.linear.weight is teacher.again.weight
+    assert getattr(torch, precision) == actual.dtype
+    assert torch.allclose(expected, actual.float(), atol=0.02)
+
+
+def test_teacher_has_the_precision_of_the_run() -> None:
+    """Unless it says otherwise; its logits are the same as if it were cast anew at
+    each call."""
+    teacher = network(5).eval()
+    with torch.no_grad(), place("cpu", "bfloat16").autocast():
+        expected = teacher(POINTS)
+    found = teaching(network(), teacher, "bfloat16", weight=1.0)
+    assert torch.bfloat16 == teacher.get_parameter("0.weight").dtype
+    with torch.no_grad(), found.placement.autocast():
+        assert torch.equal(expected, teacher(POINTS))
+
+    exact = teaching(network(), network(5), "bfloat16", precision="float32")
+    assert torch.float32 == exact.teacher.get_parameter("0.weight").dtype
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_teacher_is_called_in_its_own_precision(precision: str) -> None:
+    """Whatever the student's is, and once a batch, for logits and hints alike."""
+    dtypes: list[torch.dtype] = []
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
+    student, teacher = network().eval(), network(5)
+    teacher.register_forward_hook(lambda _, __, out: dtypes.append(out.dtype))
+    found = teaching(
+        student, teacher, other, precision=precision, hints={"modules": ["4"]}
+    )
+    wanted = place("cpu", other)
+    with found.listening(), wanted.autocast():
+        outputs = student(POINTS)
+    batch = (POINTS, LABELS)
+    loss = found.loss(
+        Answer(batch, POINTS, outputs, Points().loss(outputs, batch)), 0.0
+    )
+
+    assert [getattr(torch, precision)] == dtypes
+    assert getattr(torch, other) == outputs.dtype
+    assert loss.isfinite()

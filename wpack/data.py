@@ -198,6 +198,13 @@ def fingerprint(data: Data, examples: int = 32) -> str:
     return digest.hexdigest()
 
 
+def sha256(batch: Any) -> str:
+    """SHA-256 of all tensors in a batch, a state dict or the like, in hexadecimal."""
+    digest = hashlib.sha256()
+    _update(digest, batch)
+    return digest.hexdigest()
+
+
 def _update(digest: Any, batch: Any) -> None:
     """Add a batch's tensors, with their dtypes and shapes, to a digest."""
     if isinstance(batch, Tensor):

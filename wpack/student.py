@@ -8,9 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import weight_file
 from .arrangement import POOL_PREFIX, arrange, coded
+from .errors import UsageError
+from .evaluate import blaming
+from .limits import Limits
 from .plan import Plan, TensorPlan
 from .slots import match, slots
+from .spec import FinetuneSpec, Spec
+from .spec.distilling import TASK
+from .tasks import Task
 from .tensors import DType, TensorInfo, blocks, from_float
 from .tie import Tied
 from .weight_file import WeightFile
@@ -34,6 +41,46 @@ def fill(module: nn.Module, weights: WeightFile) -> nn.Module:
         for name in held:
             found[name].tensor.copy_(as_tensor(infos[name], weights.blocks(name)))
     return module
+
+
+def teacher_of(
+    spec: Spec,
+    recipe: FinetuneSpec,
+    task: Task,
+    weights: WeightFile,
+    limits: Limits,
+) -> nn.Module | None:
+    """The network that a recipe distils from, if it does.
+
+    Args:
+        weights: The checkpoint's, whose network it is unless the recipe names another.
+
+    Raises:
+        UsageError: It is to be the task's own, and the task has none.
+        TrainingError: As :func:`fill`.
+    """
+    distill = recipe.distill
+    if distill is None:
+        return None
+    if distill.teacher is None:
+        return fill(task.model(), weights)
+    if distill.teacher == TASK:
+        return _own_teacher(task)
+    with weight_file.opened(spec.beside(distill.teacher), limits=limits) as other:
+        return fill(task.model(), other)
+
+
+def _own_teacher(task: Task) -> nn.Module:
+    with blaming("the task's teacher"):
+        found = task.teacher()
+    if not isinstance(found, nn.Module):
+        gave = "" if found is None else f", but gives a {type(found).__name__}"
+        raise UsageError(
+            f"the task has no teacher of its own{gave}",
+            where="finetune.distill.teacher",
+            hint="Define its teacher method, or write ./task for a file of that name",
+        )
+    return found
 
 
 def tie(module: nn.Module, plan: Plan, backing: Mapping[str, np.ndarray]) -> Tied:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 
 from . import container, weight_file
 from .coded import Coded
+from .data import sha256
 from .devices import place
 from .errors import UsageError
 from .evaluate import evaluate as evaluate_model
@@ -34,9 +35,8 @@ from .source import version
 from .spec import FinetuneSpec, Spec
 from .starting import Start, starting_point, weighted
 from .stopping import Stop, never
-from .student import fill, stored, tie
+from .student import fill, stored, teacher_of, tie
 from .tasks import Task, make_task, split
-from .weight_file import WeightFile
 
 StrPath = str | os.PathLike[str]
 
@@ -85,7 +85,7 @@ def finetune(
                 model, job, recipe, start, session, device, processes, stop or never
             )
             start = weighted(spec, file, start, importance)
-        teacher = _teacher(spec, recipe, job, file, limits)
+        teacher = teacher_of(spec, recipe, job, file, limits)
         student = tie(fill(job.model(), file), start.plan, start.backing)
     coded = Coded(student, importance)
     events = train(
@@ -95,7 +95,7 @@ def finetune(
         teacher=teacher,
         run=session,
         coded=coded,
-        config=_config(start, seed),
+        config=_config(start, seed) | _taught_by(recipe, teacher),
         device=device,
         stop=stop or never,
     )
@@ -141,20 +141,6 @@ def evaluate(
     )
 
 
-def _teacher(
-    spec: Spec, recipe: FinetuneSpec, job: Task, file: WeightFile, limits: Limits
-) -> nn.Module | None:
-    """The network that the recipe distils from, if it does: that of ``file`` unless it
-    names another."""
-    if recipe.distill is None:
-        return None
-    if recipe.distill.teacher is None:
-        return fill(job.model(), file)
-    beside = spec.beside(recipe.distill.teacher)
-    with weight_file.opened(beside, limits=limits) as other:
-        return fill(job.model(), other)
-
-
 def _task(spec: Spec, recipe: FinetuneSpec, override: str | None) -> Task:
     if override is not None:
         return make_task(override)
@@ -167,7 +153,7 @@ def _task(spec: Spec, recipe: FinetuneSpec, override: str | None) -> Task:
     return make_task(recipe.task.name, recipe.task.options, spec.folder)
 
 
-def _config(start: Start, seed: int | None) -> Mapping[str, Any]:
+def _config(start: Start, seed: int | None) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was stopped."""
     plan = hashlib.sha256(start.plan.to_json().encode()).hexdigest()
     return {
@@ -176,3 +162,10 @@ def _config(start: Start, seed: int | None) -> Mapping[str, Any]:
         "source_sha256": start.source.sha256,
         "wpack": version(),
     }
+
+
+def _taught_by(recipe: FinetuneSpec, teacher: nn.Module | None) -> dict[str, str]:
+    """Likewise, of a teacher that is not the checkpoint."""
+    if teacher is None or recipe.distill is None or recipe.distill.teacher is None:
+        return {}
+    return {"teacher_sha256": sha256(teacher.state_dict())}

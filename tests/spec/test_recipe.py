@@ -37,6 +37,7 @@ def test_the_defaults() -> None:
     assert DistillSpec(weight=0.9, temperature=4.0, teacher=None) == made.distill
     assert made.distill is not None
     assert made.distill.hints is None
+    assert "auto" == made.distill.precision
     assert ("auto", 0, 0.0) == (made.precision, made.seed, made.label_smoothing)
     assert FisherSpec(samples=1024) == made.fisher
     assert [None] * 6 == [
@@ -214,6 +215,11 @@ _WARMUP = (
         (
             "distill: {temp: 3}",
             "22: finetune.distill.temp: unknown key 'temp' (known:",
+        ),
+        (
+            "distill: {precision: half}",
+            "33: finetune.distill.precision: should be 'auto', 'float32', 'bfloat16' or"
+            " 'float16', not 'half'",
         ),
         (
             "distill: {hints: {weight: 1}}",

@@ -171,7 +171,7 @@ def test_a_task_may_be_an_object() -> None:
 def test_duck_tasks(tmp_path: Path) -> None:
     """What has a task's methods is a task, whatever it derives from."""
     names = ["model", "data", "inputs", "targets", "logits", "loss", "metrics"]
-    names += ["derived", "count"]
+    names += ["derived", "count", "teacher"]
     methods = "\n".join(f"    def {name}(self, *a): pass" for name in names)
     fields = "metric, lower_is_better, unit = 'a', (), 'ducks'"
     text = f"class Duck:\n    {fields}\n{methods}\n"

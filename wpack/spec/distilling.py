@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -15,6 +15,10 @@ def _check_module(text: str) -> str:
     if Pattern.parse(text).part:
         raise ValueError(f"should name modules, {shown(text)} names a part of a tensor")
     return text
+
+
+#: What ``teacher`` says for the task's own.
+TASK = "task"
 
 
 class HintsSpec(Section):
@@ -46,7 +50,13 @@ class DistillSpec(Section):
     )
     teacher: str | None = Field(
         default=None,
-        description="Path of the teacher; null: the checkpoint compressed",
+        description="Path of the teacher's weights (./task for a file of that name), or"
+        " task: what the task's teacher() gives; null: the checkpoint compressed",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Arithmetic of the teacher, whose matrices are cast to it once;"
+        " auto: as the student's",
     )
     hints: HintsSpec | None = Field(
         default=None,

@@ -94,6 +94,12 @@ class Task(Protocol):
         """A new network; its parameters and buffers have the checkpoint's names, its
         values do not matter."""
 
+    def teacher(self) -> nn.Module | None:
+        """A trained network to distil from, for specs with ``distill.teacher: task``;
+        called like :meth:`model`, with outputs that :meth:`logits` understands.  It may
+        be of another architecture."""
+        return None
+
     @abstractmethod
     def data(self, split: str) -> Any:
         """The examples of ``"train"``, ``"validation"`` or ``"test"``.
