@@ -45,9 +45,9 @@ ROWS: tuple[tuple[str, str], ...] = (
         " optimizers averaging states runs followed batches scores evaluate latent"
         " coded distill hints teaching"
         " training finetune pool_file loader loading student scratch fisher starting"
-        " importance tuning",
+        " importance calibration calibrated tuning",
     ),
-    ("L4", "api export"),
+    ("L4", "compression api export"),
     ("L5", "wpack"),
     ("L5", "report cli"),
     ("L5", "__main__"),

@@ -12,12 +12,10 @@ import numpy as np
 from . import container, durable, weight_file
 from .diff import Difference, compare
 from .limits import Limits
-from .packing import Packed, Planned, encode, non_finite, refuse_fisher, stored, work
-from .pool import project
+from .packing import Packed, Planned
 from .residence import residence
 from .source import Source
-from .stages import Coding
-from .stats import FileStats, of_checkpoint, of_file, of_plan
+from .stats import FileStats, of_file, of_plan
 from .tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -30,6 +28,8 @@ StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int, str], object]
 
 LIMITS = Limits()
+#: Batches that calibration takes unless told otherwise.
+BATCHES = 20
 
 #: Suffixes that torch.save's files have.
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
@@ -79,67 +79,48 @@ def compress(
     force: bool = False,
     key: str | None = None,
     fail_on_nan: bool = False,
+    calibrate: str | None = None,
+    calibrate_batches: int = BATCHES,
+    device: str = "auto",
     progress: Progress | None = None,
     limits: Limits = LIMITS,
 ) -> Packed:
     """Project a checkpoint onto its pools and write a ``.wpool``.
 
     Memory: the pools' sums (4 bytes a backing weight), one tensor, and what codecs
-    make of those.
+    make of those.  Calibration holds the network on top, and what a batch takes.
 
     Args:
         force: Replace an output that exists.
         fail_on_nan: Refuse weights that are NaN or infinite instead of noting them.
+        calibrate: A task as for :func:`evaluate`, or ``"spec"`` for the spec's own:
+            kept tensors are calibrated on its training data, without labels and
+            gradients (:mod:`wpack.calibration`); None: they stay bit for bit.
+        calibrate_batches: How many batches of them to take.
+        device: Where to calibrate.
 
     Raises:
-        UsageError: The output exists, or is the wrong kind of thing.
+        UsageError: The output exists, or is the wrong kind of thing; or the task or the
+            device does not fit.
+        TrainingError: The task's network is not the checkpoint's, or fails.
     """
-    # Its spec model takes longer to import than `wpack stats` takes altogether.
-    from . import checkpoint
-    from .planner import make_plan
+    # Readers and the planner take longer to import than `wpack stats` altogether.
+    from . import compression
 
     durable.refuse_existing(output, force)
-    with checkpoint.open(checkpoint_path, key, max_header=limits.max_header) as source:
-        planned = make_plan(spec, source.infos)
-        refuse_fisher(spec, planned.plan)
-        total, done = work(planned.plan), 0
-
-        def count(nbytes: int, what: str) -> None:
-            nonlocal done
-            done += nbytes
-            if progress is not None:
-                progress(done, total, what)
-
-        repair = {name: pool.repair or "none" for name, pool in spec.pools.items()}
-        backing = project(
-            planned.plan,
-            source.read,
-            repair,
-            lambda tensor: count(tensor.info.nbytes, "projecting"),
-        )
-        notes = [*source.notes, *planned.notes, *non_finite(backing, fail_on_nan)]
-        coded = encode(planned.plan, backing, source, count)
-        container.write(
-            output,
-            planned.plan,
-            spec.text,
-            source.source(),
-            stored(planned.plan, backing, source),
-            coded=coded,
-            force=force,
-        )
-        plain = of_checkpoint(
-            str(checkpoint_path), source.format, source.file_bytes, source.infos
-        )
-        # Not read back: the output may be /dev/null.
-        packed = of_plan(
-            planned.plan,
-            os.fspath(output),
-            container.predicted_bytes(planned.plan, spec.text, source.source(), coded),
-            residence(planned.plan),
-            {name: Coding.of(each) for name, each in coded.items()},
-        )
-    return Packed(packed, plain, tuple(notes))
+    return compression.compress(
+        checkpoint_path,
+        spec,
+        output,
+        force=force,
+        key=key,
+        fail_on_nan=fail_on_nan,
+        calibrate=calibrate,
+        calibrate_batches=calibrate_batches,
+        device=device,
+        progress=progress,
+        limits=limits,
+    )
 
 
 def finetune(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,23 @@ from .chain import Chain, Encoded
 from .errors import CheckpointError, UsageError
 from .names import shown
 from .plan import Plan
-from .pool import Backing
+from .pool import Backing, Read
 from .pool import stored as pool_blocks
 from .stats import FileStats
-from .tensors import DType, blocks, to_float
+from .tensors import DType, blocks, from_float, to_float
+from .weight_file import WorkingWeights
 
 if TYPE_CHECKING:
     from . import checkpoint
     from .spec import Spec
+
+
+#: Called with the bytes of values just done and what was done to them.
+OnBytes = Callable[[int, str], object]
+
+
+def _uncounted(nbytes: int, what: str) -> None:
+    """Progress that nobody follows."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,13 @@ class Packed:
         stats: What it costs.
         source: What the checkpoint costs.
         notes: What a user should know.
+        calibrated: Kept tensors that are no longer the checkpoint's.
     """
 
     stats: FileStats
     source: FileStats
     notes: tuple[str, ...]
+    calibrated: tuple[str, ...] = ()
 
 
 def asks_fisher(spec: Spec, plan: Plan) -> bool:
@@ -80,13 +91,10 @@ def work(plan: Plan) -> int:
     return projected + sum(each.nbytes for each in coded(plan).values())
 
 
-def encode(
-    plan: Plan,
-    backing: Backing,
-    source: checkpoint.Checkpoint,
-    on_bytes: Callable[[int, str], object] = lambda nbytes, what: None,
+def encode_pools(
+    plan: Plan, backing: Backing, on_bytes: OnBytes = _uncounted
 ) -> dict[str, Encoded]:
-    """What codecs make of pools and groups, by the names it is stored under.
+    """What codecs make of pools, by the names it is stored under.
 
     A pool's values are dropped from ``backing`` as soon as they are encoded.
 
@@ -95,7 +103,7 @@ def encode(
 
     Raises:
         CheckpointError: A weight is NaN or infinite, ``where`` is its tensor; or a
-            codec cannot store a magnitude, ``where`` is the pool or group.
+            codec cannot store a magnitude, ``where`` is the pool.
     """
     made = {}
     for pool in plan.pools:
@@ -109,10 +117,18 @@ def encode(
                 pool.chain, values, pool.dtype, where
             )
             on_bytes(pool.nbytes, "encoding")
+    return made
+
+
+def encode_groups(
+    plan: Plan, read: Read, on_bytes: OnBytes = _uncounted
+) -> dict[str, Encoded]:
+    """What codecs make of groups of kept tensors, as :func:`encode_pools`."""
+    made = {}
     for index, group in enumerate(plan.groups):
         parts = []
         for info in group.infos:
-            raw = source.read(info.name, 0, info.numel)
+            raw = read(info.name, 0, info.numel)
             parts.append(to_float(raw, group.dtype))
             bad = info.numel - int(np.count_nonzero(np.isfinite(parts[-1])))
             _refuse_non_finite(info.name, bad)
@@ -140,10 +156,51 @@ def _refuse_non_finite(name: str, count: int) -> None:
         raise CheckpointError(what, where=name)
 
 
+def unwritten(
+    plan: Plan, backing: Backing, pools: Mapping[str, Encoded], read: Read
+) -> WorkingWeights:
+    """The working weights of a file that has yet to be written.
+
+    Args:
+        backing: Of pools without codecs.
+        pools: What :func:`encode_pools` made.
+        read: Reads kept tensors.
+    """
+    made, found = {**pools, **encode_groups(plan, read)}, coded(plan)
+    dtypes = {POOL_PREFIX + pool.name: pool.dtype for pool in plan.pools}
+
+    def fill(name: str, out: np.ndarray) -> None:
+        if name not in made:
+            values = backing.values[name.removeprefix(POOL_PREFIX)]
+            out[:] = from_float(values, dtypes[name])
+            return
+        data = made[name].data
+        found[name].chain.decode(
+            lambda begin, end: data[begin:end], len(data), found[name].dtype, out, name
+        )
+
+    return WorkingWeights(plan, fill, read)
+
+
+def overlaid(read: Read, values: Mapping[str, np.ndarray]) -> Read:
+    """A reader of a checkpoint that has other values for some tensors, raw."""
+
+    def read_either(name: str, first: int, numel: int) -> np.ndarray:
+        if name in values:
+            return values[name][first : first + numel]
+        return read(name, first, numel)
+
+    return read_either
+
+
 def stored(
-    plan: Plan, backing: Backing, source: checkpoint.Checkpoint
+    plan: Plan, backing: Backing, source: checkpoint.Checkpoint, read: Read
 ) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
-    """What the file holds uncoded, in its order: pools, then kept tensors."""
+    """What the file holds uncoded, in its order: pools, then kept tensors.
+
+    Args:
+        read: Reads kept tensors.
+    """
     pools = {POOL_PREFIX + pool.name: pool for pool in plan.pools}
     skipped = coded(plan)
     for entry in arrange(plan).stored:
@@ -155,7 +212,7 @@ def stored(
         else:
             ranges = blocks(entry.numel)
             name = entry.name
-            yield name, (source.read(name, b, e - b) for b, e in ranges)
+            yield name, (read(name, b, e - b) for b, e in ranges)
     # Before the file gets its name: it must not be made of two checkpoints.
     source.check_unchanged()
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from . import container, weight_file
+from .calibrated import calibrate_start
 from .coded import Coded
 from .data import sha256
 from .devices import place
@@ -60,6 +61,12 @@ def finetune(
     processes = join(device)
     recipe = spec.finetune or FinetuneSpec()
     job = _task(spec, recipe, task)
+    if path is None and recipe.calibrate:
+        raise UsageError(
+            "there is no trained network to calibrate",
+            where="finetune.calibrate",
+            hint="Set it to 0, or start from a checkpoint",
+        )
     folder = Path(resume) if resume not in (None, "auto") else run
     # A refused folder must not cost the reading of the checkpoint.
     session = FollowedRun(
@@ -87,6 +94,12 @@ def finetune(
             start = weighted(spec, file, start, importance)
         teacher = teacher_of(spec, recipe, job, file, limits)
         student = tie(fill(job.model(), file), start.plan, start.backing)
+        if recipe.calibrate:
+            yield Note(
+                calibrate_start(
+                    student, file, job, recipe, importance, device, stop or never
+                )
+            )
     coded = Coded(student, importance)
     events = train(
         student,

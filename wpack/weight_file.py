@@ -8,7 +8,7 @@ checkpoint.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +23,7 @@ from .header import read_header
 from .inputs import open_regular, read_bytes
 from .limits import Limits
 from .plan import Plan
-from .pool import working_blocks
+from .pool import Read, working_blocks
 from .tensors import TensorInfo, blocks
 
 if TYPE_CHECKING:
@@ -41,19 +41,29 @@ class WeightFile(Protocol):
         """A tensor's elements in row-major order, raw, a block at a time."""
 
 
-class PooledWeights:
-    """The working weights of an open ``.wpool``."""
+class WorkingWeights:
+    """What a plan makes of stored values, wherever those are.
 
-    def __init__(self, file: Container) -> None:
-        self.file = file
-        self.infos = [tensor.info for tensor in file.plan.tensors]
+    Attributes:
+        plan: Who reads what from where.
+
+    Args:
+        read_values: Fills an array with the values of a pool or of a group of kept
+            tensors, decoded, by the name it is stored under.
+        read_kept: Reads a kept tensor that is in no group.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        read_values: Callable[[str, np.ndarray], object],
+        read_kept: Read,
+    ) -> None:
+        self.plan = plan
+        self.infos = [tensor.info for tensor in plan.tensors]
+        self._read_values, self._read_kept = read_values, read_kept
         self._pools: dict[int, np.ndarray] = {}
         self._groups: dict[int, np.ndarray] = {}
-
-    @property
-    def plan(self) -> Plan:
-        """Who reads what from where."""
-        return self.file.plan
 
     def backing(self, pool: int) -> np.ndarray:
         """A pool's backing weights, ``(backing,)``, raw; read, and decoded where they
@@ -61,7 +71,7 @@ class PooledWeights:
         if pool not in self._pools:
             planned = self.plan.pools[pool]
             values = np.empty(planned.backing, planned.dtype.raw)
-            self.file.read_values(POOL_PREFIX + planned.name, values)
+            self._read_values(POOL_PREFIX + planned.name, values)
             self._pools[pool] = values
         return self._pools[pool]
 
@@ -70,7 +80,7 @@ class PooledWeights:
         if index not in self._groups:
             group = self.plan.groups[index]
             values = np.empty(group.numel, group.dtype.raw)
-            self.file.read_values(group_name(index), values)
+            self._read_values(group_name(index), values)
             self._groups[index] = values
         return self._groups[index]
 
@@ -85,9 +95,19 @@ class PooledWeights:
             first = self.plan.groups[tensor.group].firsts[tensor.name]
             yield self._group(tensor.group)[first : first + tensor.info.numel]
         elif tensor.kind == "kept":
-            entry = self.file.entries[tensor.name]
-            for begin, end in blocks(entry.numel):
-                yield self.file.read_range(entry, begin, end)
+            for begin, end in blocks(tensor.info.numel):
+                yield self._read_kept(tensor.name, begin, end - begin)
+
+
+class PooledWeights(WorkingWeights):
+    """The working weights of an open ``.wpool``."""
+
+    def __init__(self, file: Container) -> None:
+        super().__init__(file.plan, file.read_values, self._read)
+        self.file = file
+
+    def _read(self, name: str, first: int, numel: int) -> np.ndarray:
+        return self.file.read_range(self.file.entries[name], first, first + numel)
 
 
 class PlainWeights:

@@ -78,4 +78,6 @@ def planned(stats: FileStats) -> SimpleNamespace:
 @pytest.fixture
 def packed(stats: FileStats) -> SimpleNamespace:
     """What ``api.compress`` gives."""
-    return SimpleNamespace(stats=stats, source=stats, notes=("kept: head.weight",))
+    return SimpleNamespace(
+        stats=stats, source=stats, notes=("kept: head.weight",), calibrated=()
+    )

@@ -57,6 +57,36 @@ def test_compress(
     assert result.out.endswith("wrote m.wpool: 164 bytes\n")
 
 
+def test_calibrate(run: Run, api: Calls, packed: SimpleNamespace) -> None:
+    """Its task, its batches and the device go in only where it is asked for."""
+    api.gives["compress"] = packed
+    given = ["compress", "m.pt", "--ratio", "2", "-o", "o", "--calibrate"]
+    run(*given, "spec", "--calibrate-batches", "7", "--device", "cpu")
+    _, _, options = api.made[-1]
+
+    assert ("spec", 7, "cpu") == (
+        options["calibrate"],
+        options["calibrate_batches"],
+        options["device"],
+    )
+
+    run(*given, "./task.py:task")
+
+    assert "calibrate_batches" not in api.made[-1][2]
+
+
+def test_batches_of_no_calibration(run: Run, api: Calls) -> None:
+    """An option that would do nothing is refused."""
+    result = run("compress", "m.pt", "--ratio", "2", "-o", "o", "--calibrate-batches=3")
+
+    assert (result.status, result.err) == (
+        2,
+        "wpack: error: --calibrate-batches is given, and --calibrate is not."
+        " --calibrate names the task whose training data to pass\n",
+    )
+    assert api.made == []
+
+
 def test_dry_run(run: Run, api: Calls, planned: SimpleNamespace) -> None:
     """Nothing is compressed, and what would be written is named."""
     api.gives["plan"] = planned

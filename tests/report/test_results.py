@@ -48,8 +48,22 @@ def test_pack(packed: FileStats, plain: FileStats) -> None:
         "output": "runs/vit.wpool",
         "source": plain.to_json(),
         "stats": packed.to_json(),
+        "calibrated_tensors": 0,
+        "calibrated": [],
         "notes": ["kept: 1 bias"],
     }
+
+
+def test_pack_calibrated(packed: FileStats, plain: FileStats) -> None:
+    """Which tensors are no longer the checkpoint's, and how many."""
+    report = PackReport(plain, packed, calibrated=("a.bias", "b.bias"))
+    document = report.document()
+
+    assert "2 kept tensors calibrated; all others are the checkpoint's" in text(report)
+    assert (2, ["a.bias", "b.bias"]) == (
+        document["calibrated_tensors"],
+        document["calibrated"],
+    )
 
 
 @needs("prune, int, bfloat16, zstd")

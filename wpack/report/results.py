@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ..diff import Difference
+    from ..packing import Packed
     from ..stats import FileStats
 
 #: Lines of a list that people get to see; ``--json`` has them all.
@@ -30,13 +31,21 @@ class PackReport:
     source: FileStats
     stats: FileStats
     notes: tuple[str, ...] = ()
+    calibrated: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, packed: Packed) -> PackReport:
+        """Of a file that has been written."""
+        return cls(packed.source, packed.stats, packed.notes, packed.calibrated)
 
     def document(self) -> dict[str, Any]:
-        """Both files as ``wpack stats`` gives them."""
+        """Both files as ``wpack stats`` gives them, and what is no longer the same."""
         return document(
             output=self.stats.path,
             source=self.source.to_json(),
             stats=self.stats.to_json(),
+            calibrated_tensors=len(self.calibrated),
+            calibrated=list(self.calibrated),
             notes=list(self.notes),
         )
 
@@ -49,6 +58,9 @@ class PackReport:
         yield from coding.of(self.stats)
         yield ""
         yield from written(self.stats.path, self.stats.file_bytes)
+        if self.calibrated:
+            kept = _plural(len(self.calibrated), "kept tensor")
+            yield _line(f"{kept} calibrated; all others are the checkpoint's")
         yield from file_report.copies(self.stats)
 
 

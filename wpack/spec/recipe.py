@@ -220,6 +220,11 @@ class FinetuneSpec(Section):
         description="How Fisher information is measured, where a codec or a pool's"
         " projection asks for it",
     )
+    calibrate: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Batches to calibrate kept tensors on before the first step, as"
+        " compress --calibrate does; 0: none",
+    )
     metric: str | None = Field(
         default=None,
         description="The task's metric that tells the best; null: its first",
