@@ -16,7 +16,7 @@ from typing import Any
 
 import wpack
 from tests.tiny import Points
-from wpack import calibration, container, durable, finetune, states
+from wpack import container, durable, feed, finetune, states
 from wpack.__main__ import main
 from wpack.tasks import Task
 
@@ -49,7 +49,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "training": (Task, "loss"),
     "evaluation": (Task, "metrics"),
     "saving": (states, "_write_file"),
-    "calibration": (calibration, "call_model"),
+    "calibration": (feed, "call_model"),
     "finishing": (container, "write"),
     "writing": (durable.Output, "write_at"),
 }

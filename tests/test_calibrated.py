@@ -17,11 +17,12 @@ from tests.tiny import Points, network
 from wpack import api, container, loader
 from wpack.arrangement import POOL_PREFIX, coded
 from wpack.calibrated import NOTHING, describe
-from wpack.calibration import Feed, calibrate, observe
+from wpack.calibration import calibrate, observe
 from wpack.data import TensorData
 from wpack.devices import place
 from wpack.errors import TrainingError, UsageError
 from wpack.events import Evaluated, Event, Note
+from wpack.feed import Feed
 from wpack.spec import Spec, parse
 from wpack.stopping import Interrupted
 from wpack.tasks import Task

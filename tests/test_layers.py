@@ -45,7 +45,7 @@ ROWS: tuple[tuple[str, str], ...] = (
         " optimizers averaging states runs followed batches scores evaluate latent"
         " coded distill hints teaching"
         " training finetune pool_file loader loading student scratch fisher starting"
-        " importance calibration calibrated tuning",
+        " importance moments feed calibration calibrated tuning",
     ),
     ("L4", "compression api export"),
     ("L5", "wpack"),

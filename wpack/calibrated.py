@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .calibration import Feed, Means, calibrate, layers, observe
+from .calibration import Outputs, calibrate, observe
 from .coded import Coded
 from .devices import place
 from .errors import TrainingError, UsageError
+from .feed import Feed
+from .moments import shifted
 from .plan import Plan
 from .spec import FinetuneSpec, Spec
 from .stopping import Stop
@@ -26,8 +28,8 @@ from .weight_file import WeightFile
 #: In place of a task's name: the task of the spec.
 OF_SPEC = "spec"
 NOTHING = (
-    "nothing was calibrated: the network has no batch normalisation, and no layer that"
-    " was pooled has a bias"
+    "nothing was calibrated: the network has no normalisation with parameters of its"
+    " own, and no layer that was pooled has a bias"
 )
 
 
@@ -163,8 +165,8 @@ def _planned(changed: Mapping[str, Tensor], plan: Plan) -> Iterable[tuple[str, T
             yield root, tensor
 
 
-def _uncalled(model: nn.Module, plan: Plan, reference: Means) -> Iterable[str]:
-    left = [name for name in layers(model, plan) if name not in reference]
+def _uncalled(model: nn.Module, plan: Plan, reference: Outputs) -> Iterable[str]:
+    left = [name for name in shifted(model, plan) if name not in reference]
     if left:
         more = f" and {len(left) - 1} more" if left[1:] else ""
         yield f"{left[0]}{more}: used without being called, the bias stays as it is"

@@ -7,107 +7,36 @@ gradient and without a change of the architecture:
 - the running mean and variance of batch normalisation, which are measured anew: plain
   averages over the batches (momentum None), each batch normalised by its own statistics
   (Jordan et al., *REPAIR*, 2022);
-- the bias of a layer whose weights were changed: each channel of its output gets back
-  the mean that it had in the original network on the same inputs (Nagel et al.,
+- the bias of a layer whose weights were changed, and the weight and bias of a layer or
+  group norm: each channel of its output gets back the mean, and behind a norm the
+  variance, that it had in the original network on the same inputs (Nagel et al.,
   *Data-Free Quantization*, 2019).  A layer is corrected while the batch passes, so that
   the layers behind it see what they will see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
-from . import sampling
-from .data import Data
-from .devices import Placement
 from .errors import TrainingError
-from .evaluate import blaming
+from .feed import Feed
+from .moments import Moments, behind, hooked, moments, scaled, shifted
 from .plan import Plan
 from .slots import slots
-from .stopping import Interrupted, Stop, never
-from .tasks import Task, call_model
 from .tie import Tied
 
-#: What the random numbers are for; each use of a run's seed has its own.
-_CALIBRATION = 3
+#: Share of the mean variance of all channels that counts on top of each channel's, or
+#: one that stands still would be scaled without bounds.
+FLOOR = 1e-2
 
-#: Layer → the mean of each channel of its output, ``(channels,)`` float64, call by call
-#: in the order of the batches; None for an output without rows.
-Means = Mapping[str, Sequence[Tensor | None]]
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Batches to pass through networks: the first that training with this seed sees.
-
-    Attributes:
-        data: The task's training data, as it augments them.
-        batch_size: Examples a batch; fewer where there are not as many.
-        stop: Asked before each batch.
-        on_batch: Called after each batch, for progress.
-    """
-
-    task: Task
-    data: Data
-    batches: int
-    batch_size: int
-    seed: int
-    placement: Placement
-    stop: Stop = never
-    on_batch: Callable[[], object] = lambda: None
-
-    def run(self, network: nn.Module) -> None:
-        """Call a network, on the placement's device, with every batch.
-
-        The same batches and the same random numbers each time.
-
-        Raises:
-            TrainingError: The data are empty, or the task or the network failed.
-            Interrupted: ``stop`` said so.
-        """
-        numel = len(self.data)
-        sampler = sampling.Sampler(numel, min(self.batch_size, numel) or 1, self.seed)
-        device = self.placement.device
-        with torch.no_grad(), blaming("calibration"):
-            for index in range(self.batches):
-                if code := self.stop():
-                    raise Interrupted("stopped during calibration", exit_code=code)
-                numbers = self.seed, _CALIBRATION, index
-                with sampling.seeded(device, *numbers):
-                    indices = torch.from_numpy(sampler.indices(index))
-                    fetched = self.data.batch(indices, sampling.generator(*numbers))
-                    batch = self.placement.move(fetched)
-                    with self.placement.autocast():
-                        call_model(network, self.task.inputs(batch))
-                self.on_batch()
-
-
-def layers(network: nn.Module, plan: Plan) -> dict[str, nn.Module]:
-    """The layers whose weights a file shares or codes, and whose biases it keeps: dense
-    ones and convolutions, by their names in the network."""
-    shared = set(plan.aliases.values())
-    found = {}
-    for name, layer in network.named_modules():
-        weight = plan.by_name.get(plan.aliases.get(f"{name}.weight", f"{name}.weight"))
-        bias = plan.by_name.get(f"{name}.bias")
-        if (
-            weight is not None
-            and (weight.kind == "pooled" or weight.group is not None)
-            and bias is not None
-            and bias.kind == "kept"
-            and bias.name not in shared
-            and (_is_dense(layer) or isinstance(layer, _ConvNd))
-        ):
-            found[name] = layer
-    return found
+#: Layer → what it gave, call by call in the order of the batches; None for an output
+#: without rows.
+Outputs = Mapping[str, Sequence[Moments | None]]
 
 
 def norms(network: nn.Module, plan: Plan) -> dict[str, _BatchNorm]:
@@ -121,8 +50,9 @@ def norms(network: nn.Module, plan: Plan) -> dict[str, _BatchNorm]:
     }
 
 
-def observe(network: nn.Module, plan: Plan, feed: Feed) -> Means:
-    """What the :func:`layers` of the original network give.
+def observe(network: nn.Module, plan: Plan, feed: Feed) -> Outputs:
+    """What the layers of the original network give whose counterparts can be corrected;
+    nothing is passed where there are none.
 
     Args:
         network: With its own weights; left in the mode it was in.
@@ -130,20 +60,20 @@ def observe(network: nn.Module, plan: Plan, feed: Feed) -> Means:
     Raises:
         TrainingError, Interrupted: As :meth:`Feed.run`.
     """
-    found: dict[str, list[Tensor | None]] = {}
+    found: dict[str, list[Moments | None]] = {}
 
     def note(name: str, layer: nn.Module, output: Tensor) -> None:
-        found.setdefault(name, []).append(_means(layer, output))
+        found.setdefault(name, []).append(moments(layer, output))
 
-    if watched := layers(network, plan):
-        with _evaluating(network), _hooked(watched, note):
+    if watched := shifted(network, plan) | scaled(network, plan):
+        with _evaluating(network), hooked(watched, note):
             feed.run(network)
     return found
 
 
 @torch.no_grad()
 def calibrate(
-    network: nn.Module, plan: Plan, feed: Feed, reference: Means
+    network: nn.Module, plan: Plan, feed: Feed, reference: Outputs
 ) -> dict[str, Tensor]:
     """Set a network right, in place, in one pass over the batches.
 
@@ -160,22 +90,27 @@ def calibrate(
             infinite.  The network is as it was.
     """
     inner = network.module if isinstance(network, Tied) else network
-    measured, biased = norms(inner, plan), layers(inner, plan)
-    names = [f"{name}.bias" for name in biased]
+    measured, matched = norms(inner, plan), scaled(inner, plan)
+    corrected = shifted(inner, plan) | matched
+    names = [f"{name}.bias" for name in corrected]
+    names += [f"{name}.weight" for name in matched]
     for name, norm in measured.items():
         names += [f"{name}.{key}" for key in _statistics(norm)]
     slot_of = dict(slots(inner))
     held = {name: slot_of[name].tensor for name in names}
     before = {name: tensor.clone() for name, tensor in held.items()}
-    correct = _Corrections(reference)
+    correct = _Corrections(reference, matched)
     try:
         with (
             _evaluating(network),
             _measuring(measured.values()),
-            _hooked(biased, correct),
+            hooked(corrected, correct),
         ):
             feed.run(network)
-        for name, shift in correct.means().items():
+        for name, (scale, shift) in correct.means().items():
+            if name in matched:
+                held[f"{name}.weight"] *= scale
+                held[f"{name}.bias"] *= scale
             held[f"{name}.bias"] += shift
         for name, tensor in held.items():
             if not tensor.isfinite().all():
@@ -188,74 +123,40 @@ def calibrate(
 
 
 class _Corrections:
-    """Gives each channel of a layer's output its mean in the original network, while a
-    batch passes."""
+    """Gives each channel of a layer's output its moments in the original network, while
+    a batch passes: the mean, and behind a norm the variance."""
 
-    def __init__(self, reference: Means) -> None:
-        self._left = {name: iter(means) for name, means in reference.items()}
-        self._shifts: dict[str, list[Tensor]] = {}
+    def __init__(self, reference: Outputs, matched: Collection[str]) -> None:
+        self._left = {name: iter(outputs) for name, outputs in reference.items()}
+        self._matched = matched
+        self._made: dict[str, list[Tensor]] = {}
 
     def __call__(self, name: str, layer: nn.Module, output: Tensor) -> Tensor:
         """The output corrected; as it is where the original's layer had no such call,
         or one of these had no rows (a mixture of experts)."""
-        wanted, found = (
-            next(self._left.get(name, iter(())), None),
-            _means(layer, output),
-        )
+        wanted = next(self._left.get(name, iter(())), None)
+        found = moments(layer, output)
         if wanted is None or found is None:
             return output
-        shift = wanted - found
-        self._shifts.setdefault(name, []).append(shift)
-        behind = output.dim() - 1 - _channels(layer, output)
-        return output + shift.to(output.dtype).view(-1, *[1] * behind)
+        scale = torch.ones_like(found.mean)
+        if name in self._matched:
+            floor = FLOOR * wanted.variance.mean() + torch.finfo(scale.dtype).tiny
+            scale = ((wanted.variance + floor) / (found.variance + floor)).sqrt()
+        pair = torch.stack([scale, wanted.mean - scale * found.mean])
+        self._made.setdefault(name, []).append(pair)
+        shape = (2, -1, *[1] * behind(layer, output))
+        scale, shift = pair.to(output.dtype).view(shape).unbind()
+        return output * scale + shift
 
     def means(self) -> dict[str, Tensor]:
-        """Layer → the mean of its corrections, ``(channels,)``."""
-        return {name: torch.stack(all_).mean(0) for name, all_ in self._shifts.items()}
+        """Layer → the means of its scales and of its shifts, ``(2, channels)``."""
+        return {name: torch.stack(made).mean(0) for name, made in self._made.items()}
 
 
 def _statistics(norm: _BatchNorm) -> tuple[str, ...]:
     """What calibration changes of it."""
     counted = ("num_batches_tracked",) if norm.momentum is None else ()
     return ("running_mean", "running_var", *counted)
-
-
-def _channels(layer: nn.Module, output: Tensor) -> int:
-    """The dimension of an output that counts channels."""
-    behind = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
-    return output.dim() - 1 - behind
-
-
-def _means(layer: nn.Module, output: Tensor) -> Tensor | None:
-    if not output.numel():
-        return None
-    wide = torch.float32 if output.device.type == "mps" else torch.float64
-    rows = output.detach().movedim(_channels(layer, output), 0).flatten(1)
-    return rows.mean(1, dtype=wide)
-
-
-def _is_dense(layer: nn.Module) -> bool:
-    """GPT-2's dense layers are Conv1D of transformers, which need not be installed."""
-    return isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"
-
-
-@contextmanager
-def _hooked(
-    watched: Mapping[str, nn.Module],
-    hook: Callable[[str, nn.Module, Tensor], Tensor | None],
-) -> Iterator[None]:
-    """``hook(name, layer, output)`` after each call of a layer; what it gives, if it
-    gives anything, is the output."""
-    with ExitStack() as stack:
-        for name, layer in watched.items():
-
-            def after(
-                layer: nn.Module, _: Any, output: Tensor, name: str = name
-            ) -> Any:
-                return hook(name, layer, output)
-
-            stack.callback(layer.register_forward_hook(after).remove)
-        yield
 
 
 @contextmanager

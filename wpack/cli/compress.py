@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
 from . import _files, _options
 from ._settings import Settings
+
+if TYPE_CHECKING:
+    from ..packing import Planned
 
 
 @click.command("compress")
@@ -53,35 +56,23 @@ def command(
     """Project CHECKPOINT onto its pools and write a .wpool file.
 
     What no pool claims is stored bit for bit, unless --calibrate is given: then batch
-    normalisation is measured anew, and biases of pooled layers are corrected. It holds
-    the network in memory. 'wpack finetune' wins back more of what sharing costs.
+    normalisation is measured anew, and other norms and biases of pooled layers are
+    corrected, with the network in memory. 'wpack finetune' wins back more.
 
     \b
     Example:
       wpack compress model.safetensors --ratio 2 -o model.wpool
-      wpack compress model.pt -s pools.yaml --calibrate ./task.py:task -o model.wpool
+      wpack compress m.pt -s pools.yaml --calibrate ./task.py:task -o m.wpool
       wpack compress m.safetensors --ratio 2 --codec int=4 --codec zstd -o m.wpool
     """
     from .. import api
-    from ..report.plan import PlanReport
     from ..report.results import PackReport
 
-    if calibrate is None and calibrate_batches is not None:
-        raise UsageError(
-            "--calibrate-batches is given, and --calibrate is not",
-            hint="--calibrate names the task whose training data to pass",
-        )
+    more = _calibration(calibrate, calibrate_batches, device) | settings.limits()
     wanted = _options.read_spec(**spec)
     if dry_run:
         planned = api.plan(checkpoint, wanted, key=key, **settings.limits())
-        settings.notes(planned.notes)
-        settings.show(PlanReport.of(planned, output=output, full=settings.verbose))
-        return
-    more: dict[str, Any] = {}
-    if calibrate is not None:
-        more = {"calibrate": calibrate, "device": device}
-    if calibrate_batches is not None:
-        more["calibrate_batches"] = calibrate_batches
+        return _show_plan(settings, planned, output)
     with (
         _files.target(output) as path,
         settings.watch("compress") as watch,
@@ -96,8 +87,32 @@ def command(
             fail_on_nan=fail_on_nan,
             progress=watch,
             **more,
-            **settings.limits(),
         )
     settings.notes(packed.notes)
     if output != _files.DASH:
         settings.show(PackReport.of(packed))
+
+
+def _show_plan(settings: Settings, planned: Planned, output: str) -> None:
+    """What would be written."""
+    from ..report.plan import PlanReport
+
+    settings.notes(planned.notes)
+    settings.show(PlanReport.of(planned, output=output, full=settings.verbose))
+
+
+def _calibration(task: str | None, batches: int | None, device: str) -> dict[str, Any]:
+    """What the api is told of it.
+
+    Raises:
+        UsageError: There are batches, and no task to take them from.
+    """
+    if task is None:
+        if batches is not None:
+            raise UsageError(
+                "--calibrate-batches is given, and --calibrate is not",
+                hint="--calibrate names the task whose training data to pass",
+            )
+        return {}
+    count = {} if batches is None else {"calibrate_batches": batches}
+    return {"calibrate": task, "device": device, **count}
