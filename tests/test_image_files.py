@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 from wpack.cropping import ResizedCrop
 from wpack.errors import TrainingError, UsageError
 from wpack.image_files import ImageFiles, class_names, list_images
+from wpack.images import Preprocess
+from wpack.mixing import Mixing
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -155,6 +157,26 @@ def test_transform(files: ImageFiles) -> None:
     assert (1, 5, 4, 3) == pixels.shape
     assert [0] == labels.tolist()
     assert generator is given
+
+
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 5), slice(5, 6)])
+def test_part(files: ImageFiles, rows: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process's share of a batch is that, whatever is mixed; of all other images only
+    the one before it is decoded."""
+    transform = Preprocess((0.5,), (0.2,), crop=1, flip=True, mixing=Mixing(1.0))
+    data = replace(files, crop=ResizedCrop(), transform=transform)
+    indices = torch.tensor([4, 2, 0, 5, 1, 3])
+    whole = data.batch(indices, torch.Generator().manual_seed(5))
+    opened: list[Path] = []
+    monkeypatch.setattr(
+        Image, "open", lambda path, found=Image.open: opened.append(path) or found(path)
+    )
+    found = data.part(indices, torch.Generator().manual_seed(5), rows)
+
+    for expected, own in zip(whole, found, strict=True):
+        assert torch.equal(expected[rows], own)
+    wanted = indices.roll(1)[rows].tolist() + indices[rows].tolist()
+    assert sorted(files.paths[i] for i in set(wanted)) == sorted(opened)
 
 
 def test_y11_no_pillow(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:

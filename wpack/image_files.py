@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .cropping import ResizedCrop, middle
-from .data import TensorData, Transform
+from .data import TensorData, Transform, cut
 from .errors import TrainingError, UsageError
 
 #: Files that count as images in an image folder.
@@ -76,11 +76,27 @@ class ImageFiles:
             TrainingError: Images cannot be read; the message has the number of them and
                 the first three.
         """
+        return self.part(indices, generator, slice(0, len(indices)))
+
+    def part(self, indices: Tensor, generator: torch.Generator, rows: slice) -> Any:
+        """Some rows of a batch; see :class:`~wpack.data.Data`.
+
+        Images of other rows are not decoded and are black to the transform, but for the
+        one before each row: it may be mixed with that.
+
+        Raises:
+            TrainingError: As :meth:`batch` does.
+        """
         count = len(indices)
         draws = self.crop.draws(count, generator) if self.crop else None
-        paths = [self.paths[index] for index in indices.tolist()]
-        fetched = self._decode(paths, draws), self.labels[indices]
-        return self.transform(fetched, generator) if self.transform else fetched
+        own = range(*rows.indices(count))
+        seen = sorted({row % count for each in own for row in (each - 1, each)})
+        paths = [self.paths[index] for index in indices[seen].tolist()]
+        pixels = torch.zeros(count, *self.size, 3, dtype=torch.uint8)
+        pixels[seen] = self._decode(paths, None if draws is None else draws[seen])
+        fetched = pixels, self.labels[indices]
+        whole = self.transform(fetched, generator) if self.transform else fetched
+        return cut(whole, count, rows)
 
     def take(self, chosen: Tensor) -> ImageFiles:
         """Some of the examples, by their numbers."""
