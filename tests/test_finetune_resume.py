@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import Points, network, recipe, same, state_of, tied
+from tests.tiny import Points, Still, network, recipe, same, state_of, tied
 from wpack.errors import UsageError
 from wpack.events import Evaluated, Event, Finished, Note, Saved, Step
 from wpack.finetune import finetune
 from wpack.runs import Run
-from wpack.stopping import Interrupted, never
+from wpack.stopping import Interrupted, Stop, never
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sgd": {
@@ -123,6 +124,61 @@ def test_t06_stopped_anywhere(name: str, at: int, tmp_path: Path) -> None:
     assert scores(expected) == {**scores(first), **scores(second)}
     assert expected[-1] == second[-1]
     assert same(expected_weights, weights)
+
+
+def cached(
+    run: Run | None, accumulate: int = 1, cache: bool = True, stop: Stop = never
+) -> tuple[list[Event], dict[str, Tensor]]:
+    """A run on data without noise, its teacher asked once; an interrupted one ends."""
+    student, events = tied(), list[Event]()
+    wanted = recipe(
+        accumulate=accumulate, distill={"weight": 0.8, "cache": cache}, save_every=3
+    )
+    loop = finetune(
+        student, Still(), wanted, teacher=network(5), run=run, device="cpu", stop=stop
+    )
+    with suppress(Interrupted):
+        for event in loop:
+            events.append(event)
+    return events, state_of(student)
+
+
+@pytest.mark.parametrize("at", [0, 3, 5, 9, 16, 28])
+def test_t06_stopped_with_a_cache(at: int, tmp_path: Path) -> None:
+    """While the teacher is asked about the data, in training or evaluation: a resumed
+    run asks again, and goes on bit for bit."""
+    folder = tmp_path / "a.run"
+    expected, expected_weights = cached(None)
+    first, _ = cached(Run(folder), stop=Asked(at))
+    second, weights = cached(Run(folder, resume=True))
+
+    assert not isinstance(first[-1], Finished)
+    assert losses(expected) == {**losses(first), **losses(second)}
+    assert scores(expected) == {**scores(first), **scores(second)}
+    assert same(expected_weights, weights)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_cache_changes_nothing_else(accumulate: int) -> None:
+    """The losses are those of a teacher that is asked at each step, in micro-batches
+    too."""
+    events, _ = cached(None, accumulate)
+    expected, _ = cached(None, accumulate, cache=False)
+
+    assert losses(expected) == pytest.approx(losses(events), rel=1e-4)
+    assert ["the teacher is asked about", "the teacher's logits are k"] == [
+        event.text[:26] for event in events[:2] if isinstance(event, Note)
+    ]
+
+
+def test_a_finished_run_asks_nobody(tmp_path: Path) -> None:
+    """A run that is resumed after its last step has no use for a teacher."""
+    folder = tmp_path / "a.run"
+    cached(Run(folder))
+    events, _ = cached(Run(folder, resume=True))
+
+    assert not [e for e in events if isinstance(e, Note) and "teacher" in e.text]
+    assert isinstance(events[-1], Finished)
 
 
 def test_t06_stopped_again_and_again(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import Points, network, tied
+from tests.tiny import Points, Still, network, tied
 from wpack.devices import place
 from wpack.distill import divergence, relative_error
 from wpack.errors import TrainingError, UsageError
 from wpack.spec import DistillSpec
+from wpack.stopping import never
 from wpack.teaching import Answer, Teaching
 from wpack.tie import Tied
 
@@ -35,7 +36,7 @@ def answer(found: Teaching, student: nn.Module) -> Answer:
     with found.listening(), found.placement.autocast():
         outputs = student(POINTS)
         loss = Points().loss(outputs, (POINTS, LABELS))
-    return Answer((POINTS, LABELS), POINTS, outputs, loss)
+    return Answer(torch.arange(3), (POINTS, LABELS), POINTS, outputs, loss)
 
 
 def outputs_of(module: nn.Module, *layers: int) -> list[Tensor]:
@@ -256,9 +257,50 @@ def test_teacher_is_called_in_its_own_precision(precision: str) -> None:
         outputs = student(POINTS)
     batch = (POINTS, LABELS)
     loss = found.loss(
-        Answer(batch, POINTS, outputs, Points().loss(outputs, batch)), 0.0
+        Answer(torch.arange(3), batch, POINTS, outputs, Points().loss(outputs, batch)),
+        0.0,
     )
 
     assert [getattr(torch, precision)] == dtypes
     assert getattr(torch, other) == outputs.dtype
     assert loss.isfinite()
+
+
+def test_a_cached_teacher_is_not_asked_again() -> None:
+    """Its logits are those that it gives; they are told of, and so are their bytes."""
+    student, teacher = network().eval(), network(5)
+    found = teaching(student, teacher, cache=True, weight=1.0, temperature=2.0)
+    data = Still().data("train")
+    assert data is not None
+    told = list(found.prepare(data, 7, 0, never))
+    teacher.register_forward_pre_hook(lambda *_: pytest.fail("asked again"))
+    indices = torch.tensor([20, 3, 11])
+    points, labels = (tensor[indices] for tensor in data.tensors)
+    outputs = student(points)
+    batch = (points, labels)
+    loss = found.loss(Answer(indices, batch, points, outputs, outputs.sum()), 0.0)
+    expected = divergence(outputs, network(5).eval()(points), 2.0)
+
+    assert expected.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert [
+        "the teacher is asked about 26 training examples, once",
+        "the teacher's logits are kept in memory, 312 bytes",
+    ] == told
+
+
+def test_a_cache_of_a_size() -> None:
+    """The spec says how many bytes the logits may take."""
+    data = Still().data("train")
+    assert data is not None
+    found = teaching(network(), network(5), cache=311)
+    with pytest.raises(UsageError, match="take 312 bytes, more than the 311 that"):
+        list(found.prepare(data, 7, 0, never))
+    list(teaching(network(), network(5), cache=312).prepare(data, 7, 0, never))
+
+
+def test_nothing_to_prepare_without_a_cache() -> None:
+    """The teacher is asked at each step, about what the student sees."""
+    data = Points().data("train")
+    assert data is not None
+
+    assert [] == list(teaching(network(), network(5)).prepare(data, 7, 0, never))

@@ -55,6 +55,14 @@ class Points(Task):
         return TensorData(points, labels, transform=noisy if split == "train" else None)
 
 
+class Still(Points):
+    """The same without noise: an example is the same each time."""
+
+    def data(self, split: str) -> TensorData | None:
+        found = super().data(split)
+        return found and TensorData(*found.tensors)
+
+
 def noisy(batch: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
     """Points with noise from the generator."""
     points, labels = batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import sampling
 from .data import Data, cut, part
@@ -67,3 +68,11 @@ class Batches:
         count = rows.stop - rows.start
         size = count // self.accumulate
         return [cut(share, count, slice(a, a + size)) for a in range(0, count, size)]
+
+    def numbers(self, step: int) -> list[Tensor]:
+        """The numbers of the examples in each batch that :meth:`of` gives of a step,
+        ``(examples,)`` int64."""
+        indices = torch.from_numpy(self.sampler.indices(step))
+        share = indices[self.processes.rows(len(indices))]
+        size = len(share) // self.accumulate
+        return [share[at : at + size] for at in range(0, len(share), size)]

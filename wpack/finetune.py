@@ -87,6 +87,7 @@ def finetune(
     job = _Job(student, task, recipe, teacher, storage, coded, device, run, stop)
     try:
         yield from job.start(config or {})
+        yield from job.prepare()
         while True:
             if job.evaluation_is_due():
                 yield from job.evaluate()
@@ -95,9 +96,11 @@ def finetune(
             if job.is_done():
                 break
             if code := job.stop():
-                yield from job.interrupt(code)
+                raise Interrupted("stopped between two steps", exit_code=code)
             yield from job.take_step()
         yield from job.finish()
+    except Interrupted as interrupted:
+        yield from job.interrupt(interrupted.exit_code)
     finally:
         job.close()
 
@@ -169,6 +172,13 @@ class _Job:
         if state is not None:
             self._restore(state)
 
+    def prepare(self) -> Iterator[Event]:
+        """What the first step needs, in this process or after a resume."""
+        if not self.is_done():
+            for text in self.training.prepare(self.splits["train"], self.stop):
+                yield from self._tell(Note(text))
+            self.meter.restart()
+
     def evaluation_is_due(self) -> bool:
         """Whether this is the start, the end, or the end of an epoch."""
         step = self.training.step
@@ -181,14 +191,11 @@ class _Job:
         if training.step == 0:
             names = [name for name in self.splits if name != "train"]
         events: list[Event] = []
-        try:
-            with training.as_stored() as weights:
-                for name in names:
-                    events.append(event := self._measure(name, training.step))
-                    if event.is_best:
-                        training.keep(weights)
-        except Interrupted as interrupted:
-            yield from self.interrupt(interrupted.exit_code)
+        with training.as_stored() as weights:
+            for name in names:
+                events.append(event := self._measure(name, training.step))
+                if event.is_best:
+                    training.keep(weights)
         self.scores.step = training.step
         for told in events:
             yield from self._tell(told)
@@ -251,10 +258,7 @@ class _Job:
         training.settle()
         step = scores.settle(self.steps)
         if scores.best and "test" in self.splits:
-            try:
-                yield from self._tell(self._measure("test", step))
-            except Interrupted as interrupted:
-                yield from self.interrupt(interrupted.exit_code)
+            yield from self._tell(self._measure("test", step))
         told = Finished(step, scores.metric, scores.before, dict(scores.latest))
         yield from self._tell(told)
 

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from . import hints
+from .data import Data
 from .devices import Placement
 from .distill import blend, divergence, relative_error
 from .errors import TrainingError, UsageError
 from .hints import Outputs
+from .known_logits import DEFAULT_LIMIT, KnownLogits, know
 from .schedule import SHAPES
 from .spec import DistillSpec, HintsSpec
+from .stopping import Stop
 from .tasks import Task, call_model
 from .tie import Tied
 
@@ -30,11 +33,13 @@ class Answer:
     """What a student made of a batch.
 
     Attributes:
+        indices: Numbers of the batch's examples, ``(examples,)`` int64, on the CPU.
         inputs: What the model was called with.
         outputs: What it returned.
         loss: The task's, 0-d.
     """
 
+    indices: Tensor
     batch: Any
     inputs: Any
     outputs: Any
@@ -76,6 +81,38 @@ class Teaching:
         _cast(teacher, self.placement.precision)
         self.teacher = teacher.to(placement.device).eval().requires_grad_(False)
         self._hints = _Hints(spec.hints, student, teacher) if spec.hints else None
+        self._known: KnownLogits | None = None
+
+    def prepare(
+        self, data: Data, batch_size: int, seed: int, stop: Stop
+    ) -> Iterator[str]:
+        """Ask the teacher once about all that it will be asked, where the spec has a
+        cache for that; tells of it.
+
+        Raises:
+            UsageError, TrainingError, Interrupted: As
+                :func:`wpack.known_logits.know`.
+        """
+        if not self.spec.cache:
+            return
+        yield f"the teacher is asked about {len(data):,} training examples, once"
+
+        def ask(batch: Any) -> Tensor:
+            moved = self.placement.move(batch)
+            return self._ask(self.task.inputs(moved), moved)
+
+        self._known = know(
+            data,
+            ask,
+            batch_size=batch_size,
+            seed=seed,
+            device=self.placement.device,
+            limit=DEFAULT_LIMIT if self.spec.cache is True else self.spec.cache,
+            stop=stop,
+        )
+        self.teacher.cpu()
+        nbytes = self._known.values.nbytes
+        yield f"the teacher's logits are kept in memory, {nbytes:,} bytes"
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -96,10 +133,11 @@ class Teaching:
         Raises:
             TrainingError: Student and teacher cannot be compared.
         """
-        with self._listening_to_teacher(), torch.no_grad(), self.placement.autocast():
-            outputs = call_model(self.teacher, answer.inputs)
-        taught = self.task.logits(outputs, answer.batch)
         logits = self.task.logits(answer.outputs, answer.batch)
+        if self._known is None:
+            taught = self._ask(answer.inputs, answer.batch)
+        else:
+            taught = self._known.of(answer.indices).to(logits.device)
         if logits.shape != taught.shape:
             raise TrainingError(
                 f"the student's logits are {tuple(logits.shape)}, the teacher's"
@@ -109,6 +147,13 @@ class Teaching:
         distance = divergence(logits, taught, self.spec.temperature)
         loss = blend(answer.loss, distance, self.spec.weight)
         return loss + self._hints.loss(progress) if self._hints else loss
+
+    @torch.no_grad()
+    def _ask(self, inputs: Any, batch: Any) -> Tensor:
+        """The teacher's logits of a batch on the device."""
+        with self._listening_to_teacher(), self.placement.autocast():
+            outputs = call_model(self.teacher, inputs)
+        return self.task.logits(outputs, batch)
 
     def close(self) -> None:
         """Leave the student as it was found."""

@@ -28,6 +28,7 @@ from .optimizers import (
 from .schedule import learning_rate
 from .spec.recipe import FinetuneSpec
 from .states import prefixed, stripped
+from .stopping import Stop
 from .tasks import Task, call_model
 from .teaching import Answer, Teaching
 from .tie import Tied
@@ -133,8 +134,8 @@ class Training:
             sampling.seeded(self.placement.device, recipe.seed, _DROPOUT, step, *own),
             self.coded.in_place(step, self.steps),
         ):
-            for batch in batches:
-                loss = self._loss(self.placement.move(batch)) / len(batches)
+            for batch, indices in zip(batches, self.batches.numbers(step), strict=True):
+                loss = self._loss(self.placement.move(batch), indices) / len(batches)
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
         mean_loss = self._average(torch.stack(losses).sum())
@@ -169,7 +170,7 @@ class Training:
             found += [self.mean.tensors[n] for n in names if n in self.mean.tensors]
         self.processes.average([t for t in found if t.is_floating_point()])
 
-    def _loss(self, batch: Any) -> Tensor:
+    def _loss(self, batch: Any, indices: Tensor) -> Tensor:
         teaching, inputs = self._teaching, self.task.inputs(batch)
         self.count += self.task.count(batch) * self.processes.count
         listening = teaching.listening() if teaching else nullcontext()
@@ -178,8 +179,15 @@ class Training:
             loss = self._task_loss(outputs, batch)
         if teaching is None:
             return loss
-        answer = Answer(batch, inputs, outputs, loss)
+        answer = Answer(indices, batch, inputs, outputs, loss)
         return teaching.loss(answer, self.step / self.steps)
+
+    def prepare(self, data: Data, stop: Stop) -> Iterator[str]:
+        """Do what has to be done before the next step, telling of it;
+        :class:`~wpack.stopping.Interrupted` where ``stop`` says so."""
+        if self._teaching is not None:
+            size, seed = self.recipe.batch_size, self.recipe.seed
+            yield from self._teaching.prepare(data, size, seed, stop)
 
     def close(self) -> None:
         """Leave the student to others."""

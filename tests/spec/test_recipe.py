@@ -37,7 +37,7 @@ def test_the_defaults() -> None:
     assert DistillSpec(weight=0.9, temperature=4.0, teacher=None) == made.distill
     assert made.distill is not None
     assert made.distill.hints is None
-    assert "auto" == made.distill.precision
+    assert ("auto", False) == (made.distill.precision, made.distill.cache)
     assert ("auto", 0, 0.0) == (made.precision, made.seed, made.label_smoothing)
     assert FisherSpec(samples=1024) == made.fisher
     assert [None] * 6 == [
@@ -123,6 +123,18 @@ def test_hints() -> None:
     assert made is not None
     modules = ("layer1", r"re:blocks\.[0-9]")
     assert HintsSpec(modules=modules, weight=1.0, anneal=True) == made.hints
+
+
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [("true", True), ("false", False), ("8GiB", 1 << 33), ("1", 1)],
+)
+def test_cache_is_a_switch_or_a_size(cache: str, expected: bool | int) -> None:
+    """A number is bytes, and no switch."""
+    made = recipe(f"distill: {{cache: {cache}}}").distill
+
+    assert made is not None
+    assert (expected, type(expected)) == (made.cache, type(made.cache))
 
 
 _WARMUP = (
@@ -220,6 +232,20 @@ _WARMUP = (
             "distill: {precision: half}",
             "33: finetune.distill.precision: should be 'auto', 'float32', 'bfloat16' or"
             " 'float16', not 'half'",
+        ),
+        (
+            "distill: {cache: 4XB}",
+            "29: finetune.distill.cache: should be a size such as 64KiB, 4MiB or 1.5GB,"
+            " not '4XB'",
+        ),
+        ("distill: {cache: 0}", "29: finetune.distill.cache: should be 1 or more, not"),
+        (
+            "distill: {cache: [1]}",
+            "29: finetune.distill.cache: should be true, false or a size, not a list",
+        ),
+        (
+            "distill: {cache: true, hints: {modules: [a]}}",
+            "12: finetune.distill: has both hints and a cache, which keeps logits",
         ),
         (
             "distill: {hints: {weight: 1}}",

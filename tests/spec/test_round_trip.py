@@ -83,7 +83,8 @@ finetunes = st.fixed_dictionaries(
                     {"modules": st.lists(globs, min_size=1, max_size=2)}
                 )
             },
-        ),
+        )
+        | st.fixed_dictionaries({"cache": st.booleans() | counts}),
         "ema": st.none() | st.floats(0.5, 0.999),
         "seed": st.integers(0, 2**32 - 1),
     },

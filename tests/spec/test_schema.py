@@ -62,6 +62,7 @@ finetune:
         with_pool("tensors: [a], ratio: 2, codecs: [{int: x}]"),
         LEAST + "keep_codecs: {a: []}",
         LEAST + "finetune: {distill: {hints: {modules: blocks}}}",
+        LEAST + "finetune: {distill: {cache: 3XB}}",
         LEAST + "finetune: {optimizer: {name: sgd, betas: [0.9, 0.9]}}",
     ],
 )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+)
 
+from .mistakes import whole
 from .patterns import Pattern
 from .problems import shown
-from .quantities import Fractional, Positive, Section
+from .quantities import Bytes, Fractional, Positive, Section
 
 
 def _check_module(text: str) -> str:
@@ -16,6 +24,8 @@ def _check_module(text: str) -> str:
         raise ValueError(f"should name modules, {shown(text)} names a part of a tensor")
     return text
 
+
+_nbytes: TypeAdapter[int] = TypeAdapter(Bytes, config=Section.model_config)
 
 #: What ``teacher`` says for the task's own.
 TASK = "task"
@@ -36,6 +46,14 @@ class HintsSpec(Section):
         default=True,
         description="Whether the weight falls to zero over the run, as half a cosine",
     )
+
+
+def _cache(value: Any) -> bool | int:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, int | str):
+        raise ValueError(f"should be true, false or a size, not {shown(value)}")
+    return _nbytes.validate_python(value)
 
 
 class DistillSpec(Section):
@@ -62,3 +80,18 @@ class DistillSpec(Section):
         default=None,
         description="Modules whose outputs are to be the teacher's; null: none",
     )
+    cache: Annotated[
+        bool | int, PlainValidator(_cache, json_schema_input_type=bool | Bytes)
+    ] = Field(
+        default=False,
+        description="Whether the teacher's logits are computed once for each example"
+        " and kept in memory; for data without augmentation. A size, as 8GiB, is the"
+        " most they may take; true: 4GiB",
+    )
+
+    @field_validator("cache")
+    @classmethod
+    def _check_cache(cls, cache: bool | int, info: ValidationInfo) -> bool | int:
+        if cache and info.data.get("hints") is not None:
+            raise whole("has both hints and a cache, which keeps logits alone")
+        return cache
