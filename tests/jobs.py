@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+from torch import nn
+
 import wpack
-from tests.tiny import Points
+from tests.tiny import CLASSES, Points
 from wpack import container, durable, feed, finetune, states
 from wpack.__main__ import main
 from wpack.tasks import Task
@@ -42,6 +44,18 @@ class Exploding(Points):
 
 
 exploding = Exploding()
+
+
+class Plain(Points):
+    """A task whose losses do not depend on which examples are computed together, or on
+    who draws what: without batch norm and dropout, but with augmentation."""
+
+    def model(self) -> nn.Module:
+        """Two layers."""
+        return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, CLASSES))
+
+
+plain = Plain()
 
 #: A place in what a command does, as the function that comes by it.
 PLACES: dict[str, tuple[Any, str]] = {
@@ -88,6 +102,18 @@ def signalled(moments: Sequence[Moment], *arguments: str) -> None:
     for place in PLACES:
         _before(place, come_by)
     command(*arguments)
+
+
+def killed_at(place: str, number_of_times: int) -> None:
+    """Have this process killed when it comes to a place."""
+    seen: Counter[str] = Counter()
+
+    def come_by(where: str) -> None:
+        seen[where] += 1
+        if seen[where] == number_of_times:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _before(place, come_by)
 
 
 def announced(place: str, number_of_times: int, pipe: Any, *arguments: str) -> None:

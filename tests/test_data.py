@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from wpack.data import Data, ItemData, TensorData, as_data, fingerprint, rows
+from wpack.data import (
+    Data,
+    ItemData,
+    TensorData,
+    as_data,
+    cut,
+    fingerprint,
+    part,
+    rows,
+)
 from wpack.errors import TrainingError
 
 GENERATOR = torch.Generator()
@@ -150,3 +159,69 @@ def test_fingerprint_looks_at_the_ends() -> None:
 
     prints = {fingerprint(TensorData(t)) for t in (first, second, third)}
     assert 3 == len(prints)
+
+
+class Noise:
+    """Items that are random, by torch's own generator."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, index: int) -> Tensor:
+        return index + torch.rand(2)
+
+
+def test_part_of_items() -> None:
+    """Rows fetched by themselves are those of the whole batch, and what else is drawn
+    does not matter."""
+    data, indices = ItemData(Noise()), torch.tensor([3, 1, 8, 1])
+    whole = data.batch(indices, torch.Generator().manual_seed(5))
+    torch.rand(3)
+    generator = torch.Generator().manual_seed(5)
+    some = part(data, indices, generator, slice(1, 3))
+    after = torch.rand(1, generator=generator)
+
+    assert torch.equal(whole[1:3], some)
+    assert not torch.equal(whole[1], whole[3])
+    generator.manual_seed(5)
+    assert torch.equal(whole, part(data, indices, generator, slice(0, 4)))
+    assert torch.equal(after, torch.rand(1, generator=generator))
+
+
+def test_part_of_others() -> None:
+    """Data without a method of their own for it are fetched whole and cut, so that
+    augmentation is the same whoever has which rows."""
+    data = TensorData(
+        torch.arange(4.0),
+        transform=lambda batch, generator: (
+            batch[0] + torch.rand(len(batch[0]), generator=generator),
+        ),
+    )
+    generators = [torch.Generator().manual_seed(5) for _ in range(2)]
+    indices = torch.tensor([3, 0, 1])
+    (whole,) = data.batch(indices, generators[0])
+    (some,) = part(data, indices, generators[1], slice(2, 3))
+
+    assert torch.equal(whole[2:], some)
+
+
+def test_cut() -> None:
+    """Every tensor is cut but scalars; names and kinds stay."""
+    rows, scalar = torch.arange(6).view(3, 2), torch.tensor(0.5)
+    found = cut({"x": [rows, "text"], "share": scalar}, 3, slice(1, 3))
+
+    assert torch.equal(rows[1:], found["x"][0])
+    assert "text" == found["x"][1]
+    assert scalar is found["share"]
+
+
+def test_cut_of_something_else() -> None:
+    """A tensor that does not count examples cannot be shared out."""
+    with pytest.raises(TrainingError) as caught:
+        cut((torch.zeros(3), torch.zeros(2, 5)), 3, slice(1, 3))
+
+    assert (
+        "data: a tensor of shape (2, 5) in a batch of 3 examples cannot be shared out."
+        " Its first dimension must count examples; or train in one process, with"
+        " finetune.accumulate: 1"
+    ) == str(caught.value)

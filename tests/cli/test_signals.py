@@ -42,6 +42,29 @@ def test_others_are_noted(
         assert stop() == status
 
 
+def test_passed_on(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a batch system sends to all processes torchrun passes on to them as well:
+    that is one signal, and one of the processes tells of it."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    now = [5.0]
+    monkeypatch.setattr("wpack.cli._signals.time.monotonic", lambda: now[0])
+    with finishing() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        now[0] += 1.9
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert stop() == 143
+        now[0] += 0.2
+        with pytest.raises(SystemExit) as left:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert left.value.code == 143
+    assert capfd.readouterr().err == ""
+
+
 def test_sigterm_is_an_exception() -> None:
     """So that whatever is being written is cleaned up."""
     with ending(), pytest.raises(SystemExit) as left:
