@@ -236,6 +236,32 @@ def test_losses_are_those_of_one(accumulate: int, folder: Path) -> None:
     assert ("", "") == (second.out, second.err)
 
 
+def test_prepared_by_the_first(folder: Path) -> None:
+    """What the first measures and calibrates before training is what all start from."""
+    text = SPEC.replace("ratio: 1.5", "ratio: 1.5, projection: fisher")
+    (folder / "spec.yaml").write_text(f"{text}  calibrate: 2\n")
+    alone(folder, "alone.wpool")
+    first, second = Team(folder, jobs.command, *arguments()).wait()
+
+    assert [0, 0] == [first.status, second.status], first.err + second.err
+    assert 1 == first.err.count("Fisher information of 26 training examples")
+    assert "" == second.err
+    assert close(losses(folder, "alone.wpool"), losses(folder))
+
+
+def test_from_scratch(folder: Path) -> None:
+    """The first draws the network that all of them train."""
+    words = "finetune --from-scratch -s ../spec.yaml -o ../out.wpool --device cpu"
+    first, second = Team(folder, jobs.command, *words.split()).wait()
+    text = SPEC.replace("  distill: {weight: 0.5, temperature: 2.0}\n", "")
+    (folder / "spec.yaml").write_text(text)
+    wanted = spec.load(folder / "spec.yaml")
+    list(api.finetune(None, wanted, folder / "alone.wpool", device="cpu"))
+
+    assert [0, 0] == [first.status, second.status], first.err + second.err
+    assert close(losses(folder, "alone.wpool"), losses(folder))
+
+
 def test_accumulated_alone(folder: Path) -> None:
     """A batch in micro-batches is the batch."""
     alone(folder, "alone.wpool")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .calibration import Outputs, calibrate, observe
 from .coded import Coded
-from .devices import place
+from .devices import Placement, place
 from .errors import TrainingError, UsageError
 from .feed import Feed
 from .moments import shifted
@@ -63,7 +63,7 @@ def kept_values(
     """
     job, recipe = named(task, spec), spec.finetune or FinetuneSpec()
     feed = replace(
-        _feed(job, recipe, batches, device),
+        _feed(job, recipe, batches, place(device, "float32")),
         on_batch=lambda: on_bytes(plan.inflated_bytes, "calibrating"),
     )
     model = fill(job.model(), original).to(feed.placement.device)
@@ -85,7 +85,7 @@ def calibrate_start(
     job: Task,
     recipe: FinetuneSpec,
     importance: Mapping[str, np.ndarray],
-    device: str,
+    placement: Placement,
     stop: Stop,
 ) -> str:
     """Calibrate a student before its first step, on the values that it computes with.
@@ -95,6 +95,7 @@ def calibrate_start(
 
     Args:
         importance: As for :class:`~wpack.coded.Coded`.
+        placement: In full precision; where the student is afterwards.
 
     Returns:
         What a user should know.
@@ -102,8 +103,8 @@ def calibrate_start(
     Raises:
         TrainingError, Interrupted: As :func:`wpack.calibration.calibrate`.
     """
-    feed = replace(_feed(job, recipe, recipe.calibrate, device), stop=stop)
-    where = feed.placement.device
+    feed = replace(_feed(job, recipe, recipe.calibrate, placement), stop=stop)
+    where = placement.device
     model = fill(job.model(), original).to(where)
     reference = observe(model, student.plan, feed)
     student.to(where)
@@ -149,11 +150,10 @@ def describe(names: Iterable[str], batches: int) -> str:
     )
 
 
-def _feed(job: Task, recipe: FinetuneSpec, batches: int, device: str) -> Feed:
+def _feed(job: Task, recipe: FinetuneSpec, batches: int, placement: Placement) -> Feed:
     data = split(job, "train")
     if data is None:
         raise TrainingError("the task has no training data", where="data('train')")
-    placement = place(device, "float32")
     return Feed(job, data, batches, recipe.batch_size, recipe.seed, placement)
 
 

@@ -4,12 +4,11 @@
         if isinstance(event, Step):
             print(event.step, event.loss)
 
-Under torchrun each process runs this loop, with the same arguments; they take every
-step together.  Nothing is printed and no signal is caught here.  When the loop has
-ended, the student holds the best weights, rounded to what its file will store or
-decoded from its very bytes: what is written is exactly what was evaluated.  On a CPU a
-run that was stopped anywhere and resumed gives the same bits as one that was not,
-provided torch uses the same number of threads.
+Under torchrun each process runs this loop, and all take every step together.  Nothing
+is printed and no signal is caught here.  When the loop has ended, the student holds the
+best weights, rounded to what its file will store or decoded from its very bytes: what
+is written is exactly what was evaluated.  On a CPU a run that was stopped anywhere and
+resumed gives the same bits as one that was not, with the same number of threads.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .evaluate import blaming, evaluate
 from .events import Evaluated, Event, Finished, Note, Saved
 from .meter import Meter
 from .processes import join
-from .runs import Run, State
+from .runs import Run
 from .sampling import Sampler
 from .scores import Scores
 from .spec.recipe import FinetuneSpec
@@ -70,8 +69,7 @@ def finetune(
             as the plan of a tied student says, and unchanged for another.
         coded: What codecs store of it, and at the end the bytes; None: as planned.
         device: ``auto`` or a torch device.
-        stop: Asked before each step and each batch of an evaluation; all processes
-            stop where one is told to.
+        stop: Asked before each step and evaluated batch; any process's ends all.
 
     Yields:
         One :class:`~wpack.events.Step` a step, and the other events between them; last
@@ -151,7 +149,7 @@ class _Job:
     def start(self, config: Mapping[str, Any]) -> Iterator[Event]:
         """Begin the run, or go back to where it was."""
         self.training.student.train()
-        # The same already, but for what machines of different kinds make of a file.
+        # The first alone may have calibrated its own.
         self.processes.spread(list(self.training.weights().values()))
         if self.run is None:
             return
@@ -170,7 +168,10 @@ class _Job:
         for text in self.run.notes:
             yield from self._tell(Note(text))
         if state is not None:
-            self._restore(state)
+            with blaming(f"step {state.step} of the run"):
+                self.training.restore(state.step, state.tensors, state.values)
+            self.scores = Scores(**state.values["scores"])
+            self.saved = self.tried = state.step
 
     def prepare(self) -> Iterator[Event]:
         """What the first step needs, in this process or after a resume."""
@@ -244,9 +245,8 @@ class _Job:
         """Save, and raise :class:`~wpack.stopping.Interrupted`."""
         yield from self._read()
         yield from self.save(must=True)
-        step = self.training.step
         raise Interrupted(
-            f"stopped after step {step} of {self.steps}",
+            f"stopped after step {self.training.step} of {self.steps}",
             exit_code=code,
             where=self.run.folder if self.run else None,
             hint="--resume auto goes on from there" if self.run else "Nothing is saved",
@@ -259,8 +259,8 @@ class _Job:
         step = scores.settle(self.steps)
         if scores.best and "test" in self.splits:
             yield from self._tell(self._measure("test", step))
-        told = Finished(step, scores.metric, scores.before, dict(scores.latest))
-        yield from self._tell(told)
+        after = dict(scores.latest)
+        yield from self._tell(Finished(step, scores.metric, scores.before, after))
 
     def close(self) -> None:
         """Give up the student and the run folder."""
@@ -302,9 +302,3 @@ class _Job:
         except StorageError as error:
             yield Note(str(error))
         yield event
-
-    def _restore(self, state: State) -> None:
-        with blaming(f"step {state.step} of the run"):
-            self.training.restore(state.step, state.tensors, state.values)
-        self.scores = Scores(**state.values["scores"])
-        self.saved = self.tried = state.step

@@ -95,11 +95,14 @@ def finetune(
         teacher = teacher_of(spec, recipe, job, file, limits)
         student = tie(fill(job.model(), file), start.plan, start.backing)
         if recipe.calibrate:
-            yield Note(
-                calibrate_start(
-                    student, file, job, recipe, importance, device, stop or never
+            placement = place(device, "float32", processes)
+            # The others get the weights that training starts with from the first.
+            told = processes.by_first(
+                lambda: calibrate_start(
+                    student, file, job, recipe, importance, placement, stop or never
                 )
             )
+            yield Note(told)
     coded = Coded(student, importance)
     events = train(
         student,
