@@ -173,7 +173,7 @@ _WARMUP = (
         (
             "optimizer: {momentum: 0.9}",
             "24: finetune.optimizer.momentum: unknown key 'momentum' (known: name, lr,"
-            " weight_decay, betas)",
+            " pool_lr, weight_decay, betas)",
         ),
         (
             "optimizer: sgd",

@@ -67,7 +67,11 @@ finetunes = st.fixed_dictionaries(
         "batch_size": counts,
         "optimizer": st.fixed_dictionaries(
             {"name": st.just("sgd")},
-            optional={"lr": st.floats(1e-300, 1e9), "nesterov": st.booleans()},
+            optional={
+                "lr": st.floats(1e-300, 1e9),
+                "pool_lr": st.floats(1e-300, 1e9),
+                "nesterov": st.booleans(),
+            },
         )
         | st.fixed_dictionaries(
             {}, optional={"betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.99))}

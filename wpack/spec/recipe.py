@@ -53,6 +53,15 @@ class TaskSpec(Section):
         return dict(self.model_extra or {})
 
 
+PoolRate = Annotated[
+    Positive,
+    Field(
+        description="Learning rate of pools, in times lr: the more tensors share a"
+        " pool, the farther it has to go"
+    ),
+]
+
+
 class _Optimizer(Section):
     """What all optimisers have: a name there is."""
 
@@ -70,6 +79,7 @@ class AdamWSpec(_Optimizer):
 
     name: Literal["adamw"] = Field(default="adamw", description="The optimiser")
     lr: Positive = Field(default=1e-3, description="Learning rate at its height")
+    pool_lr: PoolRate = 1.0
     weight_decay: NotNegative = Field(
         default=0.05, description="Decay of backing weights and of kept matrices"
     )
@@ -84,6 +94,7 @@ class SGDSpec(_Optimizer):
 
     name: Literal["sgd"] = Field(description="The optimiser")
     lr: Positive = Field(default=0.05, description="Learning rate at its height")
+    pool_lr: PoolRate = 1.0
     weight_decay: NotNegative = Field(
         default=5e-4, description="Decay of backing weights and of kept matrices"
     )
