@@ -83,6 +83,18 @@ def test_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     ) == str(caught.value)
 
 
+def test_channels_last() -> None:
+    """Images, and nothing else, change their memory format; values stay."""
+    images, rows = torch.rand(2, 3, 4, 4), torch.rand(2, 3)
+    placement = Placement(CPU, channels_last=True)
+    moved, left = placement.move((images, rows))
+
+    assert moved.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, moved)
+    assert rows is left
+    assert images is Placement(CPU).move(images)
+
+
 def test_move() -> None:
     """Every tensor of a batch moves, and its containers stay what they are."""
     meta = Placement(torch.device("meta"))

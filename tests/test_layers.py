@@ -43,7 +43,7 @@ ROWS: tuple[tuple[str, str], ...] = (
         " processes meter reads weights slots tie text"
         " transformers_folder vocabulary corpus windows tasks devices"
         " optimizers averaging states runs followed batches scores evaluate latent"
-        " coded distill hints known_logits teaching"
+        " coded distill hints known_logits teaching speed"
         " training finetune pool_file loader loading student scratch fisher starting"
         " importance moments feed calibration calibrated tuning",
     ),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.tiny import network, recipe, tied
+from tests.tiny import network, recipe, same, tied
 from wpack.errors import TrainingError
 from wpack.optimizers import (
     load_state_tensors,
@@ -99,6 +99,28 @@ def test_adamw_by_hand() -> None:
     step(student, optimizer(student, ADAMW))
 
     assert 1 - 0.1 * 0.5 - 0.1 == pytest.approx(student.weight.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [SGD, ADAMW])
+def test_fused(options: dict[str, Any]) -> None:
+    """On a CPU auto is fused; without it the weights are the same up to rounding."""
+    students = [tied() for _ in range(3)]
+    made = [
+        optimizer(student, {**options, "fused": fused})
+        for student, fused in zip(students, ("auto", True, False), strict=True)
+    ]
+    for student, each in zip(students, made, strict=True):
+        step(student, each, times=3)
+    auto, fused, plain = (student.state_dict() for student in students)
+
+    assert [True, True, False] == [each.defaults["fused"] for each in made]
+    assert same(auto, fused)
+    torch.testing.assert_close(auto, plain)
+
+
+def test_auto_elsewhere() -> None:
+    """Devices for which torch may have none get the plain optimiser."""
+    assert not optimizer(network().to("meta"), SGD).defaults["fused"]
 
 
 def test_nesterov() -> None:

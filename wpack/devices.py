@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .errors import UsageError
 from .processes import ALONE, Processes, started
@@ -28,10 +29,12 @@ class Placement:
     Attributes:
         precision: ``float32``, ``bfloat16`` or ``float16``: parameters stay as they
             are, what is computed from them is cast (autocast).
+        channels_last: Whether tensors of rank 4 get torch's channels-last format.
     """
 
     device: torch.device
     precision: str = "float32"
+    channels_last: bool = False
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which models are called."""
@@ -48,9 +51,12 @@ class Placement:
             moved = [self.move(value) for value in batch]
             named = hasattr(batch, "_fields")  # a namedtuple takes them one by one
             return type(batch)(*moved) if named else type(batch)(moved)
-        if hasattr(batch, "to"):
-            return batch.to(self.device, non_blocking=True)
-        return batch
+        if not hasattr(batch, "to"):
+            return batch
+        moved = batch.to(self.device, non_blocking=True)
+        if self.channels_last and isinstance(moved, Tensor) and moved.ndim == 4:
+            return moved.contiguous(memory_format=torch.channels_last)
+        return moved
 
 
 def place(

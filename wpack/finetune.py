@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -121,7 +121,10 @@ class _Job:
         self.task, self.recipe, self.run = task, recipe, run
         self.processes = join(device)
         self.stop = self.processes.agreeing(stop)
-        self.placement = place(device, recipe.precision, self.processes)
+        self.placement = replace(
+            place(device, recipe.precision, self.processes),
+            channels_last=recipe.channels_last,
+        )
         with blaming("data"):
             self.splits = splits(task)
         sampler = Sampler(len(self.splits["train"]), recipe.batch_size, recipe.seed)

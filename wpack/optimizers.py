@@ -47,7 +47,11 @@ def make_optimizer(student: nn.Module, spec: AdamWSpec | SGDSpec) -> Optimizer:
         )
         if group
     ]
-    fused = all(p.device.type in _FUSED for p in parameters)
+    fused = spec.fused
+    if fused == "auto":
+        fused = all(
+            p.device.type in _FUSED and p.is_floating_point() for p in parameters
+        )
     if isinstance(spec, AdamWSpec):
         return AdamW(groups, lr=spec.lr, betas=spec.betas, fused=fused)
     # Without momentum Nesterov's is the same thing, and torch refuses it.

@@ -27,6 +27,7 @@ from .optimizers import (
 )
 from .schedule import learning_rate
 from .spec.recipe import FinetuneSpec
+from .speed import quicken
 from .states import prefixed, stripped
 from .stopping import Stop
 from .tasks import Task, call_model
@@ -101,6 +102,7 @@ class Training:
             if recipe.distill
             else None
         )
+        self._quickened = quicken(student, teacher, recipe, placement)
 
     def weights(self) -> dict[str, Tensor]:
         """State-dict name → tensor, not copied: pools once, kept tensors, buffers."""
@@ -191,6 +193,7 @@ class Training:
 
     def close(self) -> None:
         """Leave the student to others."""
+        self._quickened.close()
         if self._teaching is not None:
             self._teaching.close()
 

@@ -40,6 +40,12 @@ def test_the_defaults() -> None:
     assert ("auto", False) == (made.distill.precision, made.distill.cache)
     assert ("auto", 0, 0.0) == (made.precision, made.seed, made.label_smoothing)
     assert FisherSpec(samples=1024) == made.fisher
+    assert "auto" == made.optimizer.fused
+    assert [False] * 3 == [
+        made.compile,
+        made.channels_last,
+        made.gradient_checkpointing,
+    ]
     assert [None] * 6 == [
         made.task,
         made.eval_batch_size,
@@ -173,7 +179,7 @@ _WARMUP = (
         (
             "optimizer: {momentum: 0.9}",
             "24: finetune.optimizer.momentum: unknown key 'momentum' (known: name, lr,"
-            " pool_lr, weight_decay, betas)",
+            " pool_lr, weight_decay, betas, fused)",
         ),
         (
             "optimizer: sgd",
@@ -290,6 +296,11 @@ _WARMUP = (
             "precision: fp16",
             "23: finetune.precision: should be 'auto', 'float32', 'bfloat16' or"
             " 'float16', not 'fp16'",
+        ),
+        ("compile: 1", "21: finetune.compile: should be true or false, not 1"),
+        (
+            "optimizer: {fused: fast}",
+            "31: finetune.optimizer.fused: should be true, false or 'auto', not 'fast'",
         ),
         ("seed: -1", "18: finetune.seed: should be 0 or more, not -1"),
         ("seed: 4294967296", "18: finetune.seed: should be below 4294967296, not"),

@@ -71,6 +71,7 @@ finetunes = st.fixed_dictionaries(
                 "lr": st.floats(1e-300, 1e9),
                 "pool_lr": st.floats(1e-300, 1e9),
                 "nesterov": st.booleans(),
+                "fused": st.sampled_from(["auto", True]),
             },
         )
         | st.fixed_dictionaries(
@@ -89,6 +90,7 @@ finetunes = st.fixed_dictionaries(
             },
         )
         | st.fixed_dictionaries({"cache": st.booleans() | counts}),
+        "compile": st.booleans(),
         "ema": st.none() | st.floats(0.5, 0.999),
         "seed": st.integers(0, 2**32 - 1),
     },

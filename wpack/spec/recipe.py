@@ -62,6 +62,21 @@ PoolRate = Annotated[
 ]
 
 
+def _fused(value: Any) -> bool | Literal["auto"]:
+    if isinstance(value, bool):
+        return value
+    if value != "auto":
+        raise ValueError(f"should be true, false or 'auto', not {shown(value)}")
+    return "auto"
+
+
+Fused = Annotated[
+    bool | Literal["auto"],
+    PlainValidator(_fused, json_schema_input_type=bool | Literal["auto"]),
+    Field(description="Step all weights in one pass; auto: where torch can"),
+]
+
+
 class _Optimizer(Section):
     """What all optimisers have: a name there is."""
 
@@ -87,6 +102,7 @@ class AdamWSpec(_Optimizer):
         default=(0.9, 0.999),
         description="Decay of the running means of gradient and square",
     )
+    fused: Fused = "auto"
 
 
 class SGDSpec(_Optimizer):
@@ -102,6 +118,7 @@ class SGDSpec(_Optimizer):
         default=0.9, description="Share of the last step that goes on"
     )
     nesterov: bool = Field(default=False, description="Nesterov's momentum")
+    fused: Fused = "auto"
 
 
 OPTIMIZERS: dict[str, type[AdamWSpec | SGDSpec]] = {
@@ -218,6 +235,19 @@ class FinetuneSpec(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Arithmetic of the model; auto: bfloat16 where it is fast",
+    )
+    compile: bool = Field(
+        default=False, description="Compile the model, and the teacher, for its device"
+    )
+    channels_last: bool = Field(
+        default=False,
+        description="Give images (tensors of rank 4) to the model in torch's"
+        " channels-last format",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Compute activations again instead of keeping them, for models that"
+        " can (transformers', timm's)",
     )
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(
         default=0, description="Of the order of the data and its augmentation"
