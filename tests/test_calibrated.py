@@ -204,6 +204,50 @@ def test_nothing_to_calibrate(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+class Attending(nn.Module):
+    """Multi-head attention, which uses its last matrix without calling the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        mixed, _ = self.attention(tokens, tokens, tokens)
+        return self.head(mixed)
+
+
+class Sentences(Bare):
+    """Rows of tokens."""
+
+    def model(self) -> nn.Module:
+        return Attending()
+
+    def data(self, split: str) -> TensorData:
+        generator = torch.Generator().manual_seed(0)
+        return TensorData(torch.randn(6, 5, 4, generator=generator))
+
+
+sentences = Sentences()
+
+
+def test_a_layer_that_is_not_called(tmp_path: Path) -> None:
+    """It is told of, and what can be corrected is."""
+    save_file(Attending().state_dict(), tmp_path / "m.safetensors")
+    made = api.compress(
+        tmp_path / "m.safetensors",
+        parse('version: 1\npools: {main: {tensors: ["*weight"], ratio: 2}}\n'),
+        tmp_path / "m.wpool",
+        calibrate="tests.test_calibrated:sentences",
+    )
+
+    assert ("head.bias",) == made.calibrated
+    assert made.notes[-2:] == (
+        "attention.out_proj: used without being called, the bias stays as it is",
+        "1 kept tensor differs from the checkpoint, calibrated on 20 batches: 1 bias",
+    )
+
+
 def test_describe() -> None:
     """One tensor and one batch are singular."""
     assert (

@@ -51,10 +51,13 @@ def feed(task: Task, **options: Any) -> Feed:
 
 def planned(model: nn.Module, spec: str = SHARED) -> Plan:
     """A plan for a model."""
-    infos = [
-        TensorInfo(name, BY_NAME[str(t.dtype).removeprefix("torch.")], tuple(t.shape))
-        for name, t in model.state_dict().items()
-    ]
+    infos: list[TensorInfo] = []
+    first: dict[int, str] = {}
+    for name, tensor in model.state_dict().items():
+        dtype = BY_NAME[str(tensor.dtype).removeprefix("torch.")]
+        root = first.setdefault(tensor.data_ptr(), name)
+        alias = None if root == name else root
+        infos.append(TensorInfo(name, dtype, tuple(tensor.shape), alias))
     return make_plan(parse(spec), infos).plan
 
 
@@ -229,6 +232,17 @@ def test_batches_count_alike() -> None:
     )
 
 
+class Conv1D(nn.Module):
+    """GPT-2's dense layer, as transformers has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(4, 4)),
+            nn.Parameter(torch.ones(4)),
+        )
+
+
 class Mixed(nn.Module):
     """Layers of which some may be corrected."""
 
@@ -240,21 +254,25 @@ class Mixed(nn.Module):
         self.head = nn.Linear(4, 4)
         self.coded = nn.Linear(4, 4)
         self.pooled_bias = nn.Linear(4, 4)
+        self.tied, self.other = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.other.bias = self.tied.bias
+        self.gpt2 = Conv1D()
 
 
 def test_which_layers() -> None:
     """Those with a weight that is pooled or coded, and with a bias that is kept."""
-    spec = """
+    pooled = "[dense.*, bare.*, embed.*, pooled_bias.weight, tied.*, gpt2.*]"
+    spec = f"""
 version: 1
 pools:
-  main: {tensors: ["dense.*", "bare.*", "embed.*", "pooled_bias.weight"], ratio: 1}
-  biases: {tensors: ["pooled_bias.bias"], ratio: 1}
-keep: ["dense.bias"]
-keep_codecs: {"coded.weight": [int: 8]}
+  main: {{tensors: {pooled}, ratio: 1}}
+  biases: {{tensors: ["pooled_bias.bias"], ratio: 1}}
+keep: ["dense.bias", "tied.bias", "gpt2.bias"]
+keep_codecs: {{"coded.weight": [int: 8]}}
 """
     model = Mixed()
 
-    assert ["dense", "coded"] == list(shifted(model, planned(model, spec)))
+    assert ["dense", "coded", "gpt2"] == list(shifted(model, planned(model, spec)))
 
 
 def test_which_norms() -> None:

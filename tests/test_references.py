@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from wpack import references
+from wpack.cli._signals import ending
 from wpack.errors import UsageError
 
 CODE = """
@@ -141,6 +142,17 @@ IMPORTING = {
 def test_y11_import(reference: str, folder: Path) -> None:
     """Whatever is wrong with a name or its import is told in one line."""
     assert IMPORTING[reference] == message(reference, folder)
+
+
+def test_a_signal_in_the_middle(folder: Path) -> None:
+    """SIGTERM that comes while code is imported ends the process, and is not taken for
+    what the code did."""
+    sent = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n"
+    (folder / "slow.py").write_text(sent)
+    with ending(), pytest.raises(SystemExit) as left:
+        make("./slow.py:x", folder)
+
+    assert 143 == left.value.code
 
 
 def test_y11_missing_file(folder: Path) -> None:

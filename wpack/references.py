@@ -103,6 +103,8 @@ def _user_code(reference: str, doing: str) -> Iterator[None]:
     except WpackError:
         raise
     except SystemExit as error:
+        if type(error) is not SystemExit:
+            raise  # a signal handler's, which came in the middle
         raise UsageError(
             f"{doing} called sys.exit({error.code!r})", where=reference, hint=hint
         ) from error
