@@ -44,8 +44,8 @@ ROWS: tuple[tuple[str, str], ...] = (
         " transformers_folder vocabulary corpus windows tasks devices"
         " optimizers averaging states runs followed batches scores evaluate latent"
         " coded distill hints known_logits teaching speed"
-        " training finetune pool_file loader loading student scratch fisher starting"
-        " importance moments feed calibration calibrated tuning",
+        " training keeping finetune pool_file loader loading student scratch fisher"
+        " starting importance moments feed calibration calibrated tuning",
     ),
     ("L4", "compression api export"),
     ("L5", "wpack"),

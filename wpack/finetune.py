@@ -25,9 +25,10 @@ from .batches import Batches
 from .coded import Coded
 from .data import fingerprint
 from .devices import place
-from .errors import StorageError, TrainingError
+from .errors import TrainingError
 from .evaluate import blaming, evaluate
-from .events import Evaluated, Event, Finished, Note, Saved
+from .events import Evaluated, Event, Finished, Note
+from .keeping import Keeping
 from .meter import Meter
 from .processes import join
 from .runs import Run
@@ -118,7 +119,7 @@ class _Job:
         run: Run | None,
         stop: Stop,
     ) -> None:
-        self.task, self.recipe, self.run = task, recipe, run
+        self.task, self.recipe = task, recipe
         self.processes = join(device)
         self.stop = self.processes.agreeing(stop)
         self.placement = replace(
@@ -146,7 +147,8 @@ class _Job:
         self.scores = Scores(metric, metric in task.lower_is_better)
         #: The split evaluated each epoch; ``test`` only where there is no other.
         self.watched = next((name for name in self.splits if name != "train"), "")
-        self.saved = self.tried = -1
+        every = recipe.save_every or self.per_epoch
+        self.keeping = Keeping(run, every, self.steps)
         self.meter = Meter(self.steps, self.per_epoch, task.unit, self.placement.device)
 
     def start(self, config: Mapping[str, Any]) -> Iterator[Event]:
@@ -154,11 +156,11 @@ class _Job:
         self.training.student.train()
         # The first alone may have calibrated its own.
         self.processes.spread(list(self.training.weights().values()))
-        if self.run is None:
+        if self.keeping.run is None:
             return
         with blaming("data"):
             prints = {name: fingerprint(data) for name, data in self.splits.items()}
-        state = self.run.start(
+        state = self.keeping.run.start(
             {
                 **config,
                 "data": prints,
@@ -168,19 +170,19 @@ class _Job:
                 "torch": torch.__version__,
             }
         )
-        for text in self.run.notes:
-            yield from self._tell(Note(text))
+        for text in self.keeping.run.notes:
+            yield from self.keeping.tell(Note(text))
         if state is not None:
             with blaming(f"step {state.step} of the run"):
                 self.training.restore(state.step, state.tensors, state.values)
             self.scores = Scores(**state.values["scores"])
-            self.saved = self.tried = state.step
+            self.keeping.resume(state.step)
 
     def prepare(self) -> Iterator[Event]:
         """What the first step needs, in this process or after a resume."""
         if not self.is_done():
             for text in self.training.prepare(self.splits["train"], self.stop):
-                yield from self._tell(Note(text))
+                yield from self.keeping.tell(Note(text))
             self.meter.restart()
 
     def evaluation_is_due(self) -> bool:
@@ -202,32 +204,17 @@ class _Job:
                     training.keep(weights)
         self.scores.step = training.step
         for told in events:
-            yield from self._tell(told)
+            yield from self.keeping.tell(told)
         self.meter.restart()
 
     def saving_is_due(self) -> bool:
         """Whether there is a state to save that is not saved yet."""
-        step = self.training.step
-        every = self.recipe.save_every or self.per_epoch
-        at_border = step > 0 and (step % every == 0 or step == self.steps)
-        return self.run is not None and at_border and step != self.tried
+        return self.keeping.is_due(self.training.step)
 
     def save(self, *, must: bool = False) -> Iterator[Event]:
         """Save the run; a failure is told and outlived, unless nothing comes after."""
-        if self.run is None or self.training.step == self.saved:
-            return
-        step = self.training.step
-        values = {**self.training.values(), "scores": asdict(self.scores)}
-        self.tried = step
-        try:
-            path = self.run.save(step, values, self.training.state())
-        except StorageError as error:
-            if must or self.is_done():
-                raise
-            yield from self._tell(Note(f"{error}; training goes on{self._kept()}"))
-        else:
-            self.saved = step
-            yield from self._tell(Saved(step, path))
+        values = {"scores": asdict(self.scores)}
+        yield from self.keeping.save(self.training, values, must=must)
         self.meter.restart()
 
     def is_done(self) -> bool:
@@ -251,8 +238,8 @@ class _Job:
         raise Interrupted(
             f"stopped after step {self.training.step} of {self.steps}",
             exit_code=code,
-            where=self.run.folder if self.run else None,
-            hint="--resume auto goes on from there" if self.run else "Nothing is saved",
+            where=self.keeping.where,
+            hint=self.keeping.way_back,
         )
 
     def finish(self) -> Iterator[Event]:
@@ -261,15 +248,16 @@ class _Job:
         training.settle()
         step = scores.settle(self.steps)
         if scores.best and "test" in self.splits:
-            yield from self._tell(self._measure("test", step))
+            yield from self.keeping.tell(self._measure("test", step))
         after = dict(scores.latest)
-        yield from self._tell(Finished(step, scores.metric, scores.before, after))
+        yield from self.keeping.tell(
+            Finished(step, scores.metric, scores.before, after)
+        )
 
     def close(self) -> None:
         """Give up the student and the run folder."""
         self.training.close()
-        if self.run is not None:
-            self.run.close()
+        self.keeping.close()
 
     def _measure(self, split: str, step: int) -> Evaluated:
         metrics = evaluate(
@@ -288,20 +276,8 @@ class _Job:
         """Tell of the steps taken since the last time."""
         for step in self.meter.read():
             if not math.isfinite(step.loss):
-                what = f"the loss is {step.loss} at step {step.step}{self._kept()}"
-                where = self.run.folder if self.run else None
+                what = f"the loss is {step.loss} at step {step.step}{self.keeping.kept}"
+                where = self.keeping.where
                 hint = "Lower finetune.optimizer.lr, or set finetune.clip_norm"
                 raise self.processes.told(TrainingError(what, where=where, hint=hint))
-            yield from self._tell(step)
-
-    def _kept(self) -> str:
-        return f"; the state of step {self.saved} is kept" if self.saved >= 0 else ""
-
-    def _tell(self, event: Event) -> Iterator[Event]:
-        """Log an event, then yield it; a log that cannot be written is told of."""
-        try:
-            if self.run is not None:
-                self.run.log(event.record())
-        except StorageError as error:
-            yield Note(str(error))
-        yield event
+            yield from self.keeping.tell(step)

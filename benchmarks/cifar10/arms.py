@@ -20,7 +20,6 @@ INGREDIENTS = {
     "layout": "the last stage alone is tied, so that as many weights are stored",
     "logits": "the checkpoint's own outputs are targets",
     "hints": "the outputs of its three stages are targets",
-    "rate": "the pool learns at its ratio times the learning rate",
 }
 #: What was tried beside them.
 TRIED = {"saliency": "means weighted by Fisher information"}
@@ -38,17 +37,8 @@ def tied(name: str, ratio: float, parts: Collection[str], depth: int) -> Arm:
     """
     settings: dict[str, Any] = {
         "pools.blocks.repair": "rms" if "repair" in parts else "none",
-        "pools.blocks.ratio": ratio,
+        **(_last_stages(ratio, depth) if "layout" in parts else _all(ratio)),
     }
-    own_ratio = ratio
-    if "layout" in parts:
-        pattern, working, backing = _last_stages(ratio, depth)
-        settings["pools.blocks.tensors"] = [pattern]
-        settings["pools.blocks.ratio"] = None
-        settings["pools.blocks.size"] = backing
-        own_ratio = working / backing
-    if "rate" in parts:
-        settings["finetune.optimizer.pool_lr"] = round(own_ratio, 2)
     if "saliency" in parts:
         settings["pools.blocks.projection"] = "fisher"
     if "logits" in parts or "hints" in parts:
@@ -81,12 +71,23 @@ def part_arms(ratio: float, depth: int) -> list[Arm]:
     return found
 
 
-def _last_stages(ratio: float, depth: int) -> tuple[str, int, int]:
-    """The kernels of the last stage, or the last two: how many weights they have, and
-    how many of those are stored for as many in all as at that ratio of all kernels."""
+def _all(ratio: float) -> dict[str, Any]:
+    return {"pools.blocks.ratio": ratio}
+
+
+def _last_stages(ratio: float, depth: int) -> dict[str, Any]:
+    """As many weights stored with the last stage alone in the pool, or the last two."""
     first, second, last = KERNELS[depth]
     stored = ceil((first + second + last) / ratio)
     alone = stored - first - second
     if alone * MOST >= last:
-        return "layer3.*.conv?.weight", last, alone
-    return "layer[23].*.conv?.weight", second + last, stored - first
+        return _pool("layer3.*.conv?.weight", alone)
+    return _pool("layer[23].*.conv?.weight", stored - first)
+
+
+def _pool(pattern: str, backing: int) -> dict[str, Any]:
+    return {
+        "pools.blocks.tensors": [pattern],
+        "pools.blocks.size": backing,
+        "pools.blocks.ratio": None,
+    }
