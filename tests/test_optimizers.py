@@ -79,19 +79,6 @@ def test_sgd_by_hand() -> None:
     assert second == pytest.approx(student.weight.item())
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_pools_have_a_rate_of_their_own(name: str) -> None:
-    """It is a multiple of what all others have."""
-    student = tied()
-    options = {"name": name, "lr": 0.1, "pool_lr": 3.0}
-    made = make_optimizer(student, recipe(optimizer=options).optimizer)
-    set_learning_rate(made, 0.5)
-    rates = {p: group["lr"] for group in made.param_groups for p in group["params"]}
-
-    for path, parameter in trained(student).items():
-        assert (1.5 if path.startswith("pools.") else 0.5) == rates[parameter]
-
-
 def test_adamw_by_hand() -> None:
     """The first step is lr towards the sign of the gradient, after the decay."""
     student = nn.Linear(1, 1, bias=False)

@@ -35,16 +35,11 @@ def make_optimizer(student: nn.Module, spec: AdamWSpec | SGDSpec) -> Optimizer:
     parameters = list(trained(student).values())
     if not parameters:
         raise TrainingError("nothing to train: no parameter requires a gradient")
-    shared = [p for p in parameters if p in pools]
-    matrices = [p for p in parameters if p.ndim >= 2 and p not in pools]
+    decayed = [p for p in parameters if p.ndim >= 2 or p in pools]
     others = [p for p in parameters if p.ndim < 2 and p not in pools]
     groups: list[dict[str, Any]] = [
-        {"params": group, "weight_decay": decay, "times": times}
-        for group, decay, times in (
-            (shared, spec.weight_decay, spec.pool_lr),
-            (matrices, spec.weight_decay, 1.0),
-            (others, 0.0, 1.0),
-        )
+        {"params": group, "weight_decay": decay}
+        for group, decay in ((decayed, spec.weight_decay), (others, 0.0))
         if group
     ]
     fused = spec.fused
@@ -62,9 +57,9 @@ def make_optimizer(student: nn.Module, spec: AdamWSpec | SGDSpec) -> Optimizer:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Use ``rate`` from the next step on: for pools, the recipe's multiple of it."""
+    """Use ``rate`` from the next step on, for all parameters."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["times"]
+        group["lr"] = rate
 
 
 def state_tensors(optimizer: Optimizer, student: nn.Module) -> dict[str, Tensor]:

@@ -179,7 +179,7 @@ _WARMUP = (
         (
             "optimizer: {momentum: 0.9}",
             "24: finetune.optimizer.momentum: unknown key 'momentum' (known: name, lr,"
-            " pool_lr, weight_decay, betas, fused)",
+            " weight_decay, betas, fused)",
         ),
         (
             "optimizer: sgd",

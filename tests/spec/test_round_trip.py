@@ -69,7 +69,6 @@ finetunes = st.fixed_dictionaries(
             {"name": st.just("sgd")},
             optional={
                 "lr": st.floats(1e-300, 1e9),
-                "pool_lr": st.floats(1e-300, 1e9),
                 "nesterov": st.booleans(),
                 "fused": st.sampled_from(["auto", True]),
             },

@@ -53,15 +53,6 @@ class TaskSpec(Section):
         return dict(self.model_extra or {})
 
 
-PoolRate = Annotated[
-    Positive,
-    Field(
-        description="Learning rate of pools, in times lr: the more tensors share a"
-        " pool, the farther it has to go"
-    ),
-]
-
-
 def _fused(value: Any) -> bool | Literal["auto"]:
     if isinstance(value, bool):
         return value
@@ -94,7 +85,6 @@ class AdamWSpec(_Optimizer):
 
     name: Literal["adamw"] = Field(default="adamw", description="The optimiser")
     lr: Positive = Field(default=1e-3, description="Learning rate at its height")
-    pool_lr: PoolRate = 1.0
     weight_decay: NotNegative = Field(
         default=0.05, description="Decay of backing weights and of kept matrices"
     )
@@ -110,7 +100,6 @@ class SGDSpec(_Optimizer):
 
     name: Literal["sgd"] = Field(description="The optimiser")
     lr: Positive = Field(default=0.05, description="Learning rate at its height")
-    pool_lr: PoolRate = 1.0
     weight_decay: NotNegative = Field(
         default=5e-4, description="Decay of backing weights and of kept matrices"
     )
