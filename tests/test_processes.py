@@ -393,6 +393,7 @@ def waited(process: subprocess.Popen[str]) -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(600)  # a torchrun imports torch three times
 def test_t03_torchrun(tmp_path: Path) -> None:
     """torchrun is told to stop, which it passes on; the run is saved, and resumed by
     torchrun it gives what one process gives."""
@@ -404,14 +405,14 @@ def test_t03_torchrun(tmp_path: Path) -> None:
         ):
             stopped.send_signal(signal.SIGTERM)
             break
-    told, _ = stopped.communicate(timeout=120)
+    told, _ = stopped.communicate(timeout=250)
     (step,) = saved(tmp_path)
 
     assert f"stopped after step {step} of 20" in told
     assert 1 == told.count("wpack: error")
 
     resumed = torchrun(tmp_path)
-    told, _ = resumed.communicate(timeout=120)
+    told, _ = resumed.communicate(timeout=250)
     assert 0 == resumed.returncode, told
     assert 1 == told.count(f"resuming at step {step}")
     assert 1 == told.count("wrote ")

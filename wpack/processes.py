@@ -287,7 +287,7 @@ def _flags(has: Sequence[bool], device: torch.device) -> Tensor:
 
 def _gradient(parameter: Tensor) -> Tensor:
     gradient = parameter.grad
-    return torch.zeros_like(parameter) if gradient is None else gradient.contiguous()
+    return torch.zeros_like(parameter) if gradient is None else gradient
 
 
 @torch.no_grad()

@@ -166,10 +166,9 @@ class Training:
     def _level(self) -> None:
         """Batch-norm statistics, of the examples that each process has seen, become
         their mean over all processes."""
-        found = [buffer for _, buffer in self.student.named_buffers()]
-        if self.mean:
-            names = (name for name, _ in self.student.named_buffers())
-            found += [self.mean.tensors[n] for n in names if n in self.mean.tensors]
+        buffers = dict(self.student.named_buffers())
+        means = self.mean.tensors if self.mean else {}
+        found = [*buffers.values(), *(means[name] for name in buffers if name in means)]
         self.processes.average([t for t in found if t.is_floating_point()])
 
     def _loss(self, batch: Any, indices: Tensor) -> Tensor:
