@@ -2,7 +2,7 @@
 
 glibc gives the end of its heap back to the system as soon as enough of it is free, and
 large tensors at once: every step then takes thousands of page faults to get the same
-memory again, a tenth of the time of a small network on a CPU.
+memory again, up to a tenth of the time of a small network on a CPU.
 """
 
 from __future__ import annotations
