@@ -70,10 +70,10 @@ class Subject:
         settings = {f"pools.{name}.ratio": ratio for name in pools}
         return Arm(UNTIED if ratio == 1 else f"{kind} {ratio:g}", settings)
 
-    def arms(self, kind: str) -> list[Arm]:
+    def arms(self, kind: str, ratios: Sequence[float] = RATIOS) -> list[Arm]:
         """The arms of a kind; the untied network is among those of the first."""
-        ratios = (1.0, *RATIOS) if kind == next(iter(KINDS)) else RATIOS
-        return [self.arm(kind, ratio) for ratio in ratios]
+        first = [1.0] if kind == next(iter(KINDS)) else []
+        return [self.arm(kind, ratio) for ratio in (*first, *ratios)]
 
     def spec(self, kind: str) -> Path:
         """The file of a kind's spec."""
@@ -107,7 +107,7 @@ def compare(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
             {"finetune.steps": options.steps} if options.steps else {},
             metric=subject.metric,
         )
-        arms = subject.arms(kind)
+        arms = subject.arms(kind, options.ratios)
         found, rates = tuned(arms, options.rates, options.seeds, study, 1)
         records += found
         best |= rates
@@ -119,6 +119,7 @@ def compare(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
         "checkpoint": untrained[0]["metrics"],
         "steps": study.recipe.steps,
         "batch_size": study.recipe.batch_size,
+        "ratios": options.ratios,
         "seeds": options.seeds,
         "rates": options.rates,
         "chosen_rates": best,
@@ -135,12 +136,13 @@ def points(subject: Subject, document: dict[str, Any]) -> list[Point]:
     is the mean difference to the untied network of the same seed, ``gaps``, each of
     them, and what the arm has ``projected``."""
     metric, best = subject.metric, document["chosen_rates"]
+    arms = [arm for kind in KINDS for arm in subject.arms(kind, document["ratios"])]
     runs = [run for run in document["runs"] if run["rate"] == best.get(run["arm"])]
     untied = {r["seed"]: r["metrics"][metric] for r in runs if r["arm"] == UNTIED}
     untrained = {r["arm"]: r["metrics"][metric] for r in document["projected"]}
     untrained[UNTIED] = document["checkpoint"][metric]
     made = []
-    for name in (each.name for kind in KINDS for each in subject.arms(kind)):
+    for name in (arm.name for arm in arms):
         rows = [run for run in runs if run["arm"] == name]
         values = [row["metrics"][metric] for row in rows]
         gaps = [row["metrics"][metric] - untied[row["seed"]] for row in rows]
@@ -234,6 +236,7 @@ def arguments(subject: Subject, words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT")
     parser.add_argument("--runs", type=Path, help="their folder  [beside OUT]")
     parser.add_argument("--seeds", type=_numbers(int), default=[0, 1, 2])
+    parser.add_argument("--ratios", type=_numbers(float), default=list(RATIOS))
     parser.add_argument("--rates", type=_numbers(float), default=list(subject.rates))
     parser.add_argument("--steps", type=int, help="of training, for all alike")
     options = parser.parse_args(words)

@@ -66,7 +66,6 @@ def test_comparison(
     """Each arm has a point, with a loss before and after its training; there is a table
     and a figure."""
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(sharing, "RATIOS", (2.0,))
     monkeypatch.setenv("WPACK_DATA", str(tmp_path))
     (tmp_path / "text").mkdir()
     text = "The quality of mercy is not strain'd.\n" * 160
@@ -75,7 +74,7 @@ def test_comparison(
     checkpoint, results = tmp_path / "base.safetensors", tmp_path / "found.json"
     save_file(GPT().state_dict(), checkpoint)
     words = ["--checkpoint", str(checkpoint), "--json", str(results)]
-    words += ["--steps", "1", "--seeds", "3", "--rates", "0.001"]
+    words += ["--steps", "1", "--seeds", "3", "--rates", "0.001", "--ratios", "2"]
     sharing.main(SUBJECT, words)
     document = json.loads(results.read_text())
     points = {point["arm"]: point for point in document["points"]}

@@ -23,9 +23,8 @@ def test_arms_differ_in_ratios_alone(kind: str) -> None:
     assert expected == found
 
 
-def test_points(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points() -> None:
     """An arm's point is of its chosen rate, and is compared seed by seed."""
-    monkeypatch.setattr(sharing, "RATIOS", (2.0,))
 
     def run(arm: str, seed: int, rate: float, loss: float) -> dict[str, Any]:
         metrics = {"loss": loss, "accuracy": 0.5}
@@ -36,6 +35,7 @@ def test_points(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [run(n, seed, 0.1, losses[n][seed]) for n in losses for seed in (0, 1)]
     runs.append(run("one pool 2", 0, 0.2, 9.0))
     document = {
+        "ratios": [2.0],
         "chosen_rates": dict.fromkeys(sorted(losses), 0.1),
         "runs": runs,
         "checkpoint": {"loss": 3.0},
