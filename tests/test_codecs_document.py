@@ -84,6 +84,6 @@ def test_the_example_is_a_codec(
     Chain((fixed(),)).decode(lambda a, b: data[a:b], len(data), FLOAT32, made, "p")
 
     assert "fixed" in codecs.names()
-    assert fixed(places=3) == fixed.from_spec(3)
+    assert fixed(places=3) == fixed.from_options({"places": 3})
     assert [0.5, -1, 1 / 128, 127 / 128, -1, 0] == made.tolist()
     agree(fixed(), values)

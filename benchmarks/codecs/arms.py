@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from benchmarks import trials
-from wpack.spec import load
+from wpack.chain import Chain
+from wpack.spec import coding, load
 
 HERE = Path(__file__).parent
 
@@ -16,6 +20,11 @@ Codecs = tuple[str | dict[str, Any], ...]
 #: and where pools have fewer than two bits a weight.
 HALF: Codecs = ("float16", "zstd")
 EIGHT: Codecs = ({"int": 8}, "zstd")
+
+
+def written(codecs: Iterable[Any]) -> Chain:
+    """The chain that a spec's list of codecs is."""
+    return Chain(TypeAdapter(coding.Codecs).validate_python(list(codecs)))
 
 
 @dataclass(frozen=True)

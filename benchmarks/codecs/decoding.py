@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 import zstandard
 
+from benchmarks.codecs.arms import written
 from wpack.chain import Chain
-from wpack.codecs import named
 from wpack.tensors import FLOAT32
 
 RESULTS = Path(__file__).parents[1] / "results" / "codec_decoding.json"
@@ -63,7 +63,7 @@ _SUFFIXES = {"K": 10**3, "M": 10**6, "G": 10**9}
 
 def chain_of(label: str) -> Chain:
     """The chain that a label stands for."""
-    return Chain(tuple(named(name).from_spec(v) for name, v in CHAINS[label]))
+    return written({name: value} for name, value in CHAINS[label])
 
 
 def decode(path: Path, chain: Chain, out: np.ndarray) -> None:

@@ -27,10 +27,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.codecs.arms import written
 from benchmarks.codecs.decoding import machine
 from wpack import checkpoint
-from wpack.chain import Chain
-from wpack.codecs import named
 from wpack.codecs.zstd import Zstd
 from wpack.tensors import FLOAT32
 
@@ -71,8 +70,7 @@ def pool(path: Path) -> np.ndarray:
 def measure(weights: np.ndarray, label: str, level: int) -> dict[str, Any]:
     """One chain's row."""
     codecs, promised = CHAINS[label]
-    before = tuple(named(name).from_spec(value) for name, value in codecs)
-    chain = Chain((*before, Zstd(level)))
+    chain = written([*({name: value} for name, value in codecs), {"zstd": level}])
     begin = time.process_time()
     encoded = chain.encode(weights, FLOAT32)
     encode_seconds = time.process_time() - begin

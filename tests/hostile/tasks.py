@@ -68,6 +68,6 @@ def y11_never_returns_itself(folder: Path) -> Case:
 def y11_no_task_of_ours(folder: Path) -> Case:
     says = (
         "task 'imagenet': is no module:attribute, no ./file.py:attribute and no task of"
-        " wpack's. There are: image-classification"
+        " wpack's. There are: image-classification, language-modeling"
     )
     return replace(_task(folder, "imagenet", ""), says=says)

@@ -165,7 +165,7 @@ finetune: {epochs: -1, optimizer: {name: sgd, betas: [0, 0]}}
         " in quotes",
         "s:6:20: finetune.epochs: should be 1 or more, not -1",
         "s:6:47: finetune.optimizer.betas: unknown key 'betas' (known: name, lr,"
-        " weight_decay, momentum, nesterov)",
+        " weight_decay, momentum, nesterov, fused)",
     ]
 
     assert expected == mistakes(text)
