@@ -68,23 +68,18 @@ def _spread(values: list[float]) -> str:
 
 
 def _parts(document: dict[str, Any]) -> Iterable[str]:
-    """An ingredient a line: points that it adds to the recipe, and that wpack's loses
-    without it, on the same seeds."""
+    """An ingredient a line: points that it adds to the recipe, and to the rest of
+    wpack's or, where it is not in that, to all of it; on the same seeds."""
     ratio = document["parts_ratio"]
     recipe = accuracies(document, f"{RECIPE}, {ratio}")
     ours = accuracies(document, f"{OURS}, {ratio}")
-    yield f"{'ratio ' + str(ratio):28} {'added alone':>12} {'left out':>12}"
-    for name in INGREDIENTS:
+    yield f"{'ratio ' + str(ratio):28} {'added alone':>12} {'in wpack, or added':>20}"
+    for name in (*INGREDIENTS, *TRIED):
         alone = accuracies(document, f"with {name} alone, {ratio}")
         without = accuracies(document, f"without {name}, {ratio}")
-        added = _difference(alone, recipe)
-        lost = _difference(without, ours)
-        yield f"  {name:26} {added:>12} {lost:>12}"
-    for name in TRIED:
-        alone = accuracies(document, f"with {name} alone, {ratio}")
-        added = _difference(alone, recipe)
-        more = _difference(accuracies(document, f"with {name} too, {ratio}"), ours)
-        yield f"  {name:26} {added:>12} {more:>12} (added to wpack's)"
+        more = accuracies(document, f"with {name} too, {ratio}")
+        worth = _difference(ours, without) if without else _difference(more, ours)
+        yield f"  {name:26} {_difference(alone, recipe):>12} {worth:>20}"
 
 
 def _difference(these: dict[int, float], those: dict[int, float]) -> str:

@@ -10,7 +10,7 @@ is the checkpoint itself, later it is tied as any other.  A share of 0 ties at o
 
 All arms train the same pool of ResNet-20 with labels alone, on the same examples in the
 same order, and choose their learning rate on the validation split with the first seed.
-wpack has no such switch: see docs/results.md for why.
+wpack has no such switch; what this measures would decide on one.
 """
 
 from __future__ import annotations
