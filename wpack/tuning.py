@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from .followed import FollowedRun
 from .importance import measured
 from .limits import Limits
 from .packing import asks_fisher
-from .processes import join
+from .processes import Processes, join
 from .scratch import (
     NO_TEACHER,
     first_weights,
@@ -38,6 +39,8 @@ from .starting import Start, starting_point, weighted
 from .stopping import Stop, never
 from .student import fill, stored, teacher_of, tie
 from .tasks import Task, make_task, split
+from .tie import Tied
+from .weight_file import PlainWeights, PooledWeights
 
 StrPath = str | os.PathLike[str]
 
@@ -61,12 +64,8 @@ def finetune(
     processes = join(device)
     recipe = spec.finetune or FinetuneSpec()
     job = _task(spec, recipe, task)
-    if path is None and recipe.calibrate:
-        raise UsageError(
-            "there is no trained network to calibrate",
-            where="finetune.calibrate",
-            hint="Set it to 0, or start from a checkpoint",
-        )
+    if path is None:
+        _check_scratch(recipe)
     folder = Path(resume) if resume not in (None, "auto") else run
     # A refused folder must not cost the reading of the checkpoint.
     session = FollowedRun(
@@ -75,34 +74,17 @@ def finetune(
         resume=resume is not None,
         allow_mismatch=allow_mismatch,
     )
+    setting = _Setting(spec, recipe, job, session, device, processes, stop or never)
     seed = None
     if path is None:
         if says_absent_teacher(recipe):
             yield Note(NO_TEACHER)
         seed, recipe = recipe.seed, without_absent_teacher(recipe)
+        setting = replace(setting, recipe=recipe)
         path = processes.by_first(partial(first_weights, job, seed, session))
     with weight_file.opened(path, key=key, limits=limits) as file:
-        start = starting_point(spec, file, seed)
-        for note in start.notes:
-            yield Note(note)
-        importance: dict[str, np.ndarray] = {}
-        if asks_fisher(spec, start.plan):
-            model = fill(job.model(), file)
-            importance = yield from measured(
-                model, job, recipe, start, session, device, processes, stop or never
-            )
-            start = weighted(spec, file, start, importance)
+        start, student, importance = yield from _begin(setting, file, seed)
         teacher = teacher_of(spec, recipe, job, file, limits)
-        student = tie(fill(job.model(), file), start.plan, start.backing)
-        if recipe.calibrate:
-            placement = place(device, "float32", processes)
-            # The others get the weights that training starts with from the first.
-            told = processes.by_first(
-                lambda: calibrate_start(
-                    student, file, job, recipe, importance, placement, stop or never
-                )
-            )
-            yield Note(told)
     coded = Coded(student, importance)
     events = train(
         student,
@@ -113,23 +95,76 @@ def finetune(
         coded=coded,
         config=_config(start, seed) | _taught_by(recipe, teacher),
         device=device,
-        stop=stop or never,
+        stop=setting.stop,
     )
+    about = start.plan, spec.text, start.source
     for event in events:
         if isinstance(event, Finished):
             # The run's last word is only true once the file stands.
             processes.by_first(
                 lambda: container.write(
-                    output,
-                    start.plan,
-                    spec.text,
-                    start.source,
-                    stored(student),
-                    coded=coded.best,
-                    force=force,
+                    output, *about, stored(student), coded=coded.best, force=force
                 )
             )
         yield event
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What a run is told, and what it is made of before a weight is read."""
+
+    spec: Spec
+    recipe: FinetuneSpec
+    job: Task
+    session: FollowedRun
+    device: str
+    processes: Processes
+    stop: Stop
+
+
+def _begin(
+    setting: _Setting, file: PooledWeights | PlainWeights, seed: int | None
+) -> Generator[Note, None, tuple[Start, Tied, dict[str, np.ndarray]]]:
+    """Where training starts, the student there, and the Fisher information that was
+    measured for it."""
+    recipe, job, processes = setting.recipe, setting.job, setting.processes
+    start = starting_point(setting.spec, file, seed)
+    for note in start.notes:
+        yield Note(note)
+    importance: dict[str, np.ndarray] = {}
+    if asks_fisher(setting.spec, start.plan):
+        importance = yield from measured(
+            fill(job.model(), file),
+            job,
+            recipe,
+            start,
+            setting.session,
+            setting.device,
+            processes,
+            setting.stop,
+        )
+        start = weighted(setting.spec, file, start, importance)
+    student = tie(fill(job.model(), file), start.plan, start.backing)
+    if recipe.calibrate:
+        placement = place(setting.device, "float32", processes)
+        # The others get the weights that training starts with from the first.
+        told = processes.by_first(
+            lambda: calibrate_start(
+                student, file, job, recipe, importance, placement, setting.stop
+            )
+        )
+        yield Note(told)
+    return start, student, importance
+
+
+def _check_scratch(recipe: FinetuneSpec) -> None:
+    """Refuse what only a trained network can have done to it."""
+    if recipe.calibrate:
+        raise UsageError(
+            "there is no trained network to calibrate",
+            where="finetune.calibrate",
+            hint="Set it to 0, or start from a checkpoint",
+        )
 
 
 def evaluate(
