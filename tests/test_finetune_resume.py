@@ -39,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "precision": "bfloat16",
     },
+    "gradual": {"gradual": 0.6, "optimizer": {"name": "sgd", "lr": 0.05}},
 }
 #: Questions asked of ``stop`` in a whole run: 12 steps and 12 batches of evaluation.
 QUESTIONS = 24
@@ -63,6 +64,8 @@ def start(
     """A run in a new process, so to speak: its events, the student's weights at the
     end, and how it was stopped."""
     student = tied("bfloat16")
+    if "gradual" in RECIPES[name]:
+        student.loosen(state_of(network(0)))
     torch.manual_seed(hash(run) % 1000)  # whatever the process has drawn before
     events: list[Event] = []
     loop = finetune(

@@ -64,12 +64,14 @@ class Reads:
         spans: Sequence[Span],
         shape: Sequence[int] = (-1,),
         dtype: torch.dtype | None = None,
+        *,
+        copied: bool = False,
     ) -> Reading:
         """A tensor made of ``spans``, which tile it; flat and of the pools' dtype
-        unless told otherwise."""
-        return Reading(
-            self, spans, shape, dtype or self.totals[spans[0].pool].pool.dtype
-        )
+        unless told otherwise, and a view where it can be one unless it is to be
+        ``copied``."""
+        own = self.totals[spans[0].pool].pool.dtype
+        return Reading(self, spans, shape, dtype or own, copied)
 
     def forget(self) -> None:
         """Drop what a backward pass that failed half-way has left."""
@@ -92,6 +94,7 @@ class Reading:
         spans: Sequence[Span],
         shape: Sequence[int],
         dtype: torch.dtype,
+        copied: bool,
     ) -> None:
         self.spans, self.totals = spans, reads.totals
         self.sources = [
@@ -101,7 +104,7 @@ class Reading:
         self.buffer: Tensor | None = None
         self._versions: list[int] = []
         flat = self.sources[0]
-        if len(spans) > 1 or flat.dtype != dtype:
+        if copied or len(spans) > 1 or flat.dtype != dtype:
             numel = sum(span.numel for span in spans)
             flat = self.buffer = flat.new_empty(numel, dtype=dtype)
         self._pointer = flat.data_ptr()
@@ -120,8 +123,8 @@ class Reading:
         """Whether the tensor still is where it was made."""
         return self.tensor.data_ptr() == self._pointer
 
-    def refresh(self) -> None:
-        """Copy together what is no view.
+    def refresh(self, extra: Tensor | None = None, share: float = 0.0) -> None:
+        """Copy together what is no view, and add ``share`` times ``extra``, flat.
 
         Always, since fused optimisers and ``.data`` leave a pool's version as it was;
         but the copy's version changes with the pools' only, so that gradients can be
@@ -135,6 +138,8 @@ class Reading:
         with torch.no_grad():
             for span, source in zip(self.spans, self.sources, strict=True):
                 target.narrow(0, span.at, span.numel).copy_(source)
+            if extra is not None and share:
+                target.add_(extra, alpha=share)
 
 
 class Total:

@@ -83,13 +83,27 @@ def _own_teacher(task: Task) -> nn.Module:
     return found
 
 
-def tie(module: nn.Module, plan: Plan, backing: Mapping[str, np.ndarray]) -> Tied:
+def tie(
+    module: nn.Module,
+    plan: Plan,
+    backing: Mapping[str, np.ndarray],
+    *,
+    gradually: bool = False,
+) -> Tied:
     """The module with its pooled weights tied.
 
     Args:
         backing: Pool → ``(backing,)``, float32 or float64.
+        gradually: Whether the weights it has now are to fade out
+            (:mod:`wpack.gradual`).
     """
-    return Tied(module, plan, {n: torch.from_numpy(v) for n, v in backing.items()})
+    found = dict(slots(module)) if gradually else {}
+    original = {t.name: found[t.name].tensor for t in plan.pooled} if found else {}
+    values = {name: torch.from_numpy(value) for name, value in backing.items()}
+    tied = Tied(module, plan, values)
+    if gradually:
+        tied.loosen(original)
+    return tied
 
 
 def storage_dtypes(student: nn.Module) -> dict[str, torch.dtype]:

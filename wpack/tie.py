@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .errors import TrainingError
 from .plan import Plan
 from .reads import Reads
+from .residuals import Residuals
 from .slots import match, slots, take_over
 from .tensors import FLOAT64, DType
 from .weights import Weight, parts_of
@@ -37,6 +38,9 @@ class Tied(nn.Module):
     Calling :attr:`module` itself does what calling the tied module does.  Before
     calling *parts* of it after a step, call :meth:`refresh`, :meth:`train` or
     :meth:`eval`, unless all working weights are views (:attr:`copied_nbytes` is 0).
+
+    Attributes:
+        residuals: What is added to working weights; None, but for ties that fade in.
 
     Args:
         module: The network, changed in place: its pooled parameters become plain
@@ -61,6 +65,7 @@ class Tied(nn.Module):
         self.pools = _Pools(_parameters(module, plan, backing))
         take_over(module, plan, self._held)
         self.module = module
+        self.residuals: Residuals | None = None
         self._binding: _Binding | None = None
         self.refresh()
 
@@ -72,6 +77,26 @@ class Tied(nn.Module):
         """Bring working weights that are no views up to date with their pools; done
         before each forward pass of :attr:`module`."""
         self._bound().refresh()
+
+    def loosen(self, original: Mapping[str, Tensor]) -> None:
+        """Give each pooled weight a residual, what it is off from an original by now,
+        of which ``residuals.share`` is added to it; none at first.  No weight is a view
+        then.
+
+        Args:
+            original: Pooled tensor → its values before it was tied; overwritten.
+        """
+        values = {}
+        for name, made in self.working().items():
+            flat = original[name].detach().to(made).reshape(-1)
+            values[name] = flat.sub_(made.reshape(-1))
+        self.residuals = Residuals(values)
+        self.refresh()
+
+    def tighten(self) -> None:
+        """Drop the residuals."""
+        self.residuals = None
+        self.refresh()
 
     def train(self, mode: bool = True) -> Tied:
         """Set the mode, and :meth:`refresh`."""
@@ -113,7 +138,7 @@ class Tied(nn.Module):
         """The binding to the pools as they are now.  They may be others than before:
         ``load_state_dict(assign=True)``, ``functional_call``, ``pool.data = …``."""
         pools = self.pools.in_order()
-        if self._binding is None or not self._binding.fits(pools):
+        if self._binding is None or not self._binding.fits(pools, self.residuals):
             self._release()
             self._binding = _Binding(self, pools)
         return self._binding
@@ -136,6 +161,8 @@ class Tied(nn.Module):
         # A graph remembers the dtype and device that its pools had when it was built.
         with self._unbound():
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            if self.residuals is not None:
+                self.residuals.apply(fn)
             for name, dtype in self._dtypes.items():
                 self._dtypes[name] = fn(torch.empty(0, dtype=dtype)).dtype
         return self
@@ -175,7 +202,8 @@ class _Binding:
 
     def __init__(self, tied: Tied, pools: Sequence[Tensor]) -> None:
         self.pools, self.marks = pools, [_mark(pool) for pool in pools]
-        plan = tied.plan
+        plan, self.residuals = tied.plan, tied.residuals
+        residuals = self.residuals.values if self.residuals else {}
         parts = {t.name: parts_of(plan, t) for t in plan.pooled}
         spans = [span for ps in parts.values() for part in ps for span in part.spans]
         # A binding outlives the forward pass, and the mode, in which it was made.
@@ -183,7 +211,11 @@ class _Binding:
             self.reads = Reads(pools, spans)
             self.weights = {
                 t.name: Weight(
-                    t.info.shape, tied._dtypes[t.name], parts[t.name], self.reads
+                    t.info.shape,
+                    tied._dtypes[t.name],
+                    parts[t.name],
+                    self.reads,
+                    residuals.get(t.name),
                 )
                 for t in plan.pooled
             }
@@ -197,20 +229,26 @@ class _Binding:
         )
         self.hook = tied.module.register_forward_pre_hook(before)
 
-    def fits(self, pools: Sequence[Tensor]) -> bool:
-        """Whether these are the very pools, as they were, and the views still theirs:
-        cuDNN moves the weights of recurrent layers into a buffer of its own."""
-        return all(
-            pool is bound and _mark(pool) == mark
-            for pool, bound, mark in zip(pools, self.pools, self.marks, strict=True)
-        ) and all(r.in_place for w in self.weights.values() for r in w.readings)
+    def fits(self, pools: Sequence[Tensor], residuals: Residuals | None) -> bool:
+        """Whether these are the very pools and residuals, as they were, and the views
+        still theirs: cuDNN moves the weights of recurrent layers into a buffer of its
+        own."""
+        return (
+            residuals is self.residuals
+            and all(
+                pool is bound and _mark(pool) == mark
+                for pool, bound, mark in zip(pools, self.pools, self.marks, strict=True)
+            )
+            and all(r.in_place for w in self.weights.values() for r in w.readings)
+        )
 
     def refresh(self) -> None:
         """Bring all working weights up to date, each in the room of its last value
         where it is computed anew."""
         self.reads.forget()
+        share = self.residuals.share if self.residuals else 0.0
         for weight, places in self.places:
-            weight.refresh()
+            weight.refresh(share)
             for owner, attribute in places:
                 if getattr(owner, attribute, None) is not weight.tensor:
                     setattr(owner, attribute, weight.tensor)

@@ -18,6 +18,7 @@ from .coded import Coded
 from .data import Data
 from .devices import Placement
 from .errors import TrainingError, UsageError
+from .gradual import Gradual
 from .optimizers import (
     load_state_tensors,
     make_optimizer,
@@ -59,8 +60,8 @@ class Training:
         steps: Steps of the whole run.
 
     Raises:
-        UsageError: The recipe asks for a teacher, hints or label smoothing, and there
-            is none, or the task's loss does not know it.
+        UsageError: The recipe asks for a teacher, hints, label smoothing or ties that
+            fade in, and there is none, or the task's loss does not know it.
         TrainingError: Nothing in the student is trained.
     """
 
@@ -96,6 +97,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(
             placement.device.type, enabled=placement.precision == "float16"
         )
+        self._gradual = Gradual(student, recipe.gradual)
         self._task_loss = _smoothed(task, recipe.label_smoothing)
         self._teaching = (
             Teaching(teacher, student, task, recipe.distill, placement)
@@ -135,6 +137,7 @@ class Training:
         with (
             sampling.seeded(self.placement.device, recipe.seed, _DROPOUT, step, *own),
             self.coded.in_place(step, self.steps),
+            self._gradual.at(step / self.steps),
         ):
             for batch, indices in zip(batches, self.batches.numbers(step), strict=True):
                 loss = self._loss(self.placement.move(batch), indices) / len(batches)

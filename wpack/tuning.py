@@ -128,6 +128,12 @@ def _begin(
     """Where training starts, the student there, and the Fisher information that was
     measured for it."""
     recipe, job, processes = setting.recipe, setting.job, setting.processes
+    if recipe.gradual and isinstance(file, PooledWeights):
+        raise UsageError(
+            "the ties of a .wpool are whole, and cannot fade in",
+            where="finetune.gradual",
+            hint="Set it to 0, or start from the checkpoint",
+        )
     start = starting_point(setting.spec, file, seed)
     for note in start.notes:
         yield Note(note)
@@ -144,7 +150,8 @@ def _begin(
             setting.stop,
         )
         start = weighted(setting.spec, file, start, importance)
-    student = tie(fill(job.model(), file), start.plan, start.backing)
+    model, gradually = fill(job.model(), file), recipe.gradual > 0
+    student = tie(model, start.plan, start.backing, gradually=gradually)
     if recipe.calibrate:
         placement = place(setting.device, "float32", processes)
         # The others get the weights that training starts with from the first.
@@ -159,12 +166,17 @@ def _begin(
 
 def _check_scratch(recipe: FinetuneSpec) -> None:
     """Refuse what only a trained network can have done to it."""
-    if recipe.calibrate:
-        raise UsageError(
-            "there is no trained network to calibrate",
-            where="finetune.calibrate",
-            hint="Set it to 0, or start from a checkpoint",
-        )
+    refused = {
+        "calibrate": (recipe.calibrate, "there is no trained network to calibrate"),
+        "gradual": (recipe.gradual, "there is no trained network to fade out"),
+    }
+    for key, (asked, why) in refused.items():
+        if asked:
+            raise UsageError(
+                why,
+                where=f"finetune.{key}",
+                hint="Set it to 0, or start from a checkpoint",
+            )
 
 
 def evaluate(

@@ -42,7 +42,11 @@ def parts_of(plan: Plan, tensor: TensorPlan) -> list[Part]:
 
 
 class Weight:
-    """The current value of one pooled tensor."""
+    """The current value of one pooled tensor.
+
+    Args:
+        residual: What it is off its pools by, flat; None for a tensor that is tied.
+    """
 
     def __init__(
         self,
@@ -50,22 +54,32 @@ class Weight:
         dtype: torch.dtype,
         parts: list[Part],
         reads: Reads,
+        residual: Tensor | None = None,
     ) -> None:
-        self.shape, self.dtype = shape, dtype
+        self.shape, self.dtype, self.residual = shape, dtype, residual
         self.expands = [part.expand for part in parts if part.expand]
         if self.expands:
             self.readings = [reads.read(part.spans) for part in parts]
         else:
-            self.readings = [reads.read(parts[0].spans, shape, dtype)]
+            copied = residual is not None
+            self.readings = [reads.read(parts[0].spans, shape, dtype, copied=copied)]
             self.tensor = self.readings[0].tensor
 
-    def refresh(self) -> None:
-        """Copy together or compute what is no view."""
-        for reading in self.readings:
-            reading.refresh()
-        if self.expands:
+    def refresh(self, share: float = 0.0) -> None:
+        """Copy together or compute what is no view.
+
+        Args:
+            share: How much of the residual is there.
+        """
+        if not self.expands:
+            self.readings[0].refresh(self.residual, share)
+        else:
+            for reading in self.readings:
+                reading.refresh()
             pairs = zip(self.expands, self.readings, strict=True)
             made = [expand(r.tensor).reshape(-1).to(self.dtype) for expand, r in pairs]
             whole = made[0] if len(made) == 1 else torch.cat(made)
+            if self.residual is not None and share:
+                whole = whole.add(self.residual, alpha=share)
             self.tensor = whole.view(self.shape)
             hasten(self.tensor)

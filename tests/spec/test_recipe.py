@@ -39,6 +39,7 @@ def test_the_defaults() -> None:
     assert made.distill.hints is None
     assert ("auto", False) == (made.distill.precision, made.distill.cache)
     assert ("auto", 0, 0.0) == (made.precision, made.seed, made.label_smoothing)
+    assert (0, 0.0) == (made.calibrate, made.gradual)
     assert FisherSpec(samples=1024) == made.fisher
     assert "auto" == made.optimizer.fused
     assert [False] * 3 == [
@@ -290,6 +291,12 @@ _WARMUP = (
         (
             "label_smoothing: 1",
             "29: finetune.label_smoothing: should be below 1, not 1",
+        ),
+        ("gradual: 1", "21: finetune.gradual: should be below 1, not 1"),
+        (
+            "calibrate: 2, gradual: 0.5",
+            "1: finetune: has both gradual and calibrate: a network whose ties"
+            " fade in starts as the checkpoint, with nothing to calibrate",
         ),
         ("ema: 1", "17: finetune.ema: should be below 1, not 1"),
         (

@@ -91,6 +91,7 @@ finetunes = st.fixed_dictionaries(
         | st.fixed_dictionaries({"cache": st.booleans() | counts}),
         "compile": st.booleans(),
         "ema": st.none() | st.floats(0.5, 0.999),
+        "gradual": st.floats(0, 0.99),
         "seed": st.integers(0, 2**32 - 1),
     },
 )

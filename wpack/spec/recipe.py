@@ -255,10 +255,25 @@ class FinetuneSpec(Section):
         description="Batches to calibrate kept tensors on before the first step, as"
         " compress --calibrate does; 0: none",
     )
+    gradual: BelowOne = Field(
+        default=0.0,
+        description="Share of the steps over which ties are faded in, from the network"
+        " of the checkpoint on; 0: they are whole from the first step",
+    )
     metric: str | None = Field(
         default=None,
         description="The task's metric that tells the best; null: its first",
     )
+
+    @field_validator("gradual")
+    @classmethod
+    def _check_start(cls, gradual: float, info: ValidationInfo) -> float:
+        if gradual and info.data.get("calibrate"):
+            raise whole(
+                "has both gradual and calibrate: a network whose ties fade in starts as"
+                " the checkpoint, with nothing to calibrate"
+            )
+        return gradual
 
     @field_validator("epochs")
     @classmethod
