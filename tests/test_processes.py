@@ -221,11 +221,12 @@ def test_step(tmp_path: Path) -> None:
     assert alone["running_mean"] == pytest.approx(one["levelled"], abs=1e-6)
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_losses_are_those_of_one(accumulate: int, folder: Path) -> None:
+@pytest.mark.parametrize(("accumulate", "gradual"), [(1, 0.0), (3, 0.5)])
+def test_losses_are_those_of_one(accumulate: int, gradual: float, folder: Path) -> None:
     """One process, two, and micro-batches: the same losses and metrics; one speaks."""
-    alone(folder, "alone.wpool")
-    extra = ["--set", f"finetune.accumulate={accumulate}"]
+    alone(folder, "alone.wpool", f"finetune.gradual={gradual}")
+    more = {"accumulate": accumulate, "gradual": gradual}
+    extra = [w for key in more for w in ("--set", f"finetune.{key}={more[key]}")]
     first, second = Team(folder, jobs.command, *arguments("out.wpool", *extra)).wait()
 
     assert [0, 0] == [first.status, second.status], first.err + second.err
