@@ -52,6 +52,7 @@ _FINETUNE = """
 #   optimizer: {name: adamw, lr: 1e-3, weight_decay: 0.05}
 #   schedule: {name: cosine, warmup: 0.05}
 #   distill: {weight: 0.9, temperature: 4.0}  # the teacher is the checkpoint itself
+#   gradual: 0.0  # 0.25 fades the ties in over a quarter of the steps
 #   precision: auto
 #   seed: 0
 """
