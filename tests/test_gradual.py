@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -129,23 +130,49 @@ def test_every_technique(technique: str) -> None:
     for name, value in student.working().items():
         expected = 0.75 * made[name] + 0.25 * original[name]
         torch.testing.assert_close(value, expected)
-    student(torch.randn(2, 6)).sum().backward()
-    (pool,) = student.pools.parameters()
-    assert pool.grad is not None
-    assert pool.grad.abs().sum() > 0
+    gradients = []
+    for loose in (True, False):
+        # Of a sum of weights, what is added to them is no part.
+        sum(value.sum() for value in _weights(student)).backward()
+        (pool,) = student.pools.parameters()
+        assert pool.grad is not None
+        gradients.append(pool.grad.clone())
+        pool.grad = None
+        if loose:
+            student.tighten()
+    assert gradients[0].abs().sum() > 0
+    torch.testing.assert_close(*gradients)
+
+
+def _weights(student: Tied) -> list[Tensor]:
+    """Working weights with the graph behind them."""
+    student.refresh()
+    return [layer.weight for layer in student.module]  # type: ignore[union-attr]
 
 
 def test_views_come_back() -> None:
-    """What is a view without residuals is one again when they are gone, and the memory
-    is as it was."""
-    model, _, _ = loosened()
+    """What is a view without residuals is one again when they are gone, and so is their
+    memory."""
+    model, _, backing = loosened()
+    assert model.residuals is not None
+    held = [weakref.ref(value) for value in model.residuals.values.values()]
     loose = model.copied_nbytes
     model.tighten()
-    tight = model.copied_nbytes
-    plain, _, backing = loosened()
     fresh = Tied(Net(), planned(Net()), backing)
 
-    assert loose == plain.copied_nbytes > tight == fresh.copied_nbytes
+    assert loose > model.copied_nbytes == fresh.copied_nbytes
+    assert [None] * len(held) == [ref() for ref in held]
+
+
+def test_loosened_anew() -> None:
+    """Residuals are from the ties alone, whatever residuals there were."""
+    model, before, _ = loosened()
+    assert model.residuals is not None
+    model.residuals.share = 1.0
+    model.loosen({n: v.clone() for n, v in before.state_dict().items()})
+    model.residuals.share = 1.0
+
+    torch.testing.assert_close(model(tokens()), before(tokens()))
 
 
 @pytest.mark.parametrize("how", ["copied", "saved", "moved"])
@@ -236,6 +263,26 @@ def test_nothing_to_fade(
 
     assert f"finetune.{key}" == str(caught.value.where)
     assert not (tmp_path / "out.wpool").exists()
+
+
+@pytest.mark.parametrize("gradual", [0.0, 0.5, 0.95])
+def test_runs_are_of_whole_ties(gradual: float) -> None:
+    """Whatever share a student comes with, its evaluations are those of its pools; and
+    it goes without residuals, however long they were to last."""
+    scores = []
+    for loose in (True, False):
+        student = tied()
+        if loose or gradual:
+            student.loosen(network().state_dict())
+        if loose:
+            assert student.residuals is not None
+            student.residuals.share = 1.0
+        made = recipe(gradual=gradual, steps=4, epochs=None)
+        events = list(finetune(student, Points(), made, device="cpu"))
+        assert student.residuals is None
+        scores.append([e.metrics for e in events if isinstance(e, Evaluated)])
+
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize("student", [tied(), network()], ids=["tied", "untied"])

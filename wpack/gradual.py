@@ -25,7 +25,8 @@ class Gradual:
     """The ties of a student over a run.
 
     Args:
-        student: Has residuals (:meth:`wpack.tie.Tied.loosen`) if ``over`` is not 0.
+        student: Has residuals (:meth:`wpack.tie.Tied.loosen`) if ``over`` is not 0;
+            they are dropped if it is.
         over: Share of the run after which ties are whole; 0: they always are.
 
     Raises:
@@ -33,14 +34,18 @@ class Gradual:
     """
 
     def __init__(self, student: nn.Module, over: float) -> None:
-        self.student = student if isinstance(student, Tied) and over else None
+        self.student = student if isinstance(student, Tied) else None
         self.over = over
-        if over and (self.student is None or self.student.residuals is None):
+        if not over:
+            self.end()
+        elif self.student is None or self.student.residuals is None:
             raise UsageError(
                 "there are no residuals of a projection to fade out",
                 where="finetune.gradual",
                 hint="Set it to 0, or call loosen() of the tied network",
             )
+        else:
+            self.student.residuals.share = 0.0
 
     @contextmanager
     def at(self, progress: float) -> Iterator[None]:
@@ -51,8 +56,7 @@ class Gradual:
             return
         residuals, left = self.student.residuals, 1 - progress / self.over
         if left <= 0:
-            # Nothing will need them again: working weights are views from here on.
-            self.student.tighten()
+            self.end()
             yield
             return
         residuals.share = left
@@ -61,3 +65,9 @@ class Gradual:
         finally:
             residuals.share = 0.0
             self.student.refresh()
+
+    def end(self) -> None:
+        """Drop the residuals, which nothing will need again: working weights are views
+        from here on."""
+        if self.student is not None and self.student.residuals is not None:
+            self.student.tighten()

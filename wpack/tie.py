@@ -86,6 +86,7 @@ class Tied(nn.Module):
         Args:
             original: Pooled tensor → its values before it was tied; overwritten.
         """
+        self.residuals = None
         values = {}
         for name, made in self.working().items():
             flat = original[name].detach().to(made).reshape(-1)

@@ -231,6 +231,7 @@ class Training:
     def settle(self) -> None:
         """Give the student the result for good: the best weights, or the last ones
         where none were kept."""
+        self._gradual.end()
         if not self.best:
             with self.as_stored() as weights:
                 self.keep(weights)
