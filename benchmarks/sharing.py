@@ -1,13 +1,15 @@
 """What sharing costs a network: one pool, split pools, and nothing shared.
 
 Every arm is one ``wpack finetune`` from the same checkpoint, which was trained untied,
-on the same batches in the same order.  *untied* shares nothing: it is what the same
-budget gives the network itself.  *one pool* has all matrices of the blocks in one ring;
-*split pools* has a ring each for queries, keys, values, attention outputs and the two
-matrices of the MLPs, as the paper's Table II.  Ratios are those of the pools.  With the
-first seed each arm chooses its learning rate out of the same few, on the validation
-split; the other seeds have that one.  *Projected* is what ``wpack compress`` gives,
-without any training.
+on the same batches in the same order.  *untied* shares nothing and learns from labels:
+it is what the same budget gives the network itself, which has no teacher but itself.
+The others have ties that fade in, and the checkpoint as their teacher.  *one pool* has
+all matrices of the blocks in one ring; *split pools* has a ring each for queries, keys,
+values, attention outputs and the two matrices of the MLPs, as the paper's Table II.
+Ratios are those of the pools.  With the first seed each arm chooses its learning rate
+out of the same few, on the validation split; the other seeds have that one.
+*Projected* is what ``wpack compress`` gives, without any training.  With ``--labels``
+all arms learn as the untied one does.
 
 A run's record goes into a folder as soon as it ends; one that was stopped goes on where
 it was, and one that is there is not made again.
@@ -33,6 +35,8 @@ from wpack.spec import load
 
 RATIOS = (1.25, 2.0)
 UNTIED = "untied"
+#: What the specs say of tied networks, and is nothing to an untied one.
+FROM_LABELS = {"finetune.distill": None, "finetune.gradual": 0.0}
 #: Kind of arm → its spec in the subject's folder, and its colour in the figure.
 KINDS = {
     "one pool": ("one.yaml", "#0072b2"),
@@ -67,8 +71,10 @@ class Subject:
     def arm(self, kind: str, ratio: float) -> Arm:
         """All pools of a kind's spec at one ratio."""
         pools = load(self.spec(kind)).pools
-        settings = {f"pools.{name}.ratio": ratio for name in pools}
-        return Arm(UNTIED if ratio == 1 else f"{kind} {ratio:g}", settings)
+        settings: dict[str, Any] = {f"pools.{name}.ratio": ratio for name in pools}
+        if ratio == 1:
+            return Arm(UNTIED, settings | FROM_LABELS)
+        return Arm(f"{kind} {ratio:g}", settings)
 
     def arms(self, kind: str, ratios: Sequence[float] = RATIOS) -> list[Arm]:
         """The arms of a kind; the untied network is among those of the first."""
@@ -104,7 +110,7 @@ def compare(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
             subject.spec(kind),
             options.checkpoint,
             options.runs,
-            {"finetune.steps": options.steps} if options.steps else {},
+            _settings(options),
             metric=subject.metric,
         )
         arms = subject.arms(kind, options.ratios)
@@ -239,10 +245,17 @@ def arguments(subject: Subject, words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ratios", type=_numbers(float), default=list(RATIOS))
     parser.add_argument("--rates", type=_numbers(float), default=list(subject.rates))
     parser.add_argument("--steps", type=int, help="of training, for all alike")
+    parser.add_argument("--labels", action="store_true", help="teach all arms, alone")
     options = parser.parse_args(words)
     options.shown = [shown(Path(word)) if os.sep in word else word for word in words]
     options.runs = options.runs or options.json.parent / "runs" / options.json.stem
     return options
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Place in the spec → what stands there for all arms."""
+    length = {"finetune.steps": options.steps} if options.steps else {}
+    return length | (FROM_LABELS if options.labels else {})
 
 
 def _numbers(kind: type) -> Any:

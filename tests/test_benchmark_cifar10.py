@@ -3,7 +3,6 @@ on a task of milliseconds."""
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.cifar10 import arms, compare, compare_plot, gradual
+from benchmarks.cifar10 import arms, compare, compare_plot
 from benchmarks.cifar10.arms import INGREDIENTS, OURS, RECIPE, UNTIED, main_arms
 from benchmarks.cifar10.resnet import ResNet
 from benchmarks.trials import Arm, overrides
@@ -21,7 +20,6 @@ from wpack.planner import make_plan
 from wpack.spec import load
 from wpack.tasks import Task, TensorData
 from wpack.tensors import FLOAT32, TensorInfo
-from wpack.tie import Tied
 
 SPEC = Path(compare.__file__).with_name("resnet.yaml")
 
@@ -55,18 +53,20 @@ def plan_of(arm: Arm, depth: int) -> Plan:
 @pytest.mark.parametrize("depth", [20, 56])
 @pytest.mark.parametrize("ratio", [1.44, 2.57])
 def test_arms_store_the_same_number_of_weights(depth: int, ratio: float) -> None:
-    """The recipe and wpack's way differ in which kernels are tied, not in how many
-    weights are stored, but for the rounding of pools that wrap."""
-    every, last = sum(arms.KERNELS[depth]), arms.KERNELS[depth][-1]
+    """The recipe and wpack's way tie the same kernels alike; where fewer are tied, as
+    many weights are stored, but for the rounding of pools that wrap."""
+    first, second, last = arms.KERNELS[depth]
+    every = first + second + last
     recipe, ours = (plan_of(arm, depth) for arm in main_arms(ratio, depth))
+    layout = plan_of(arms.tied("x", ratio, ["layout"], depth), depth)
 
-    assert [every] == [pool.working for pool in recipe.pools]
-    working = last if ratio < 2 else every
-    assert [working] == [pool.working for pool in ours.pools]
-    stored = ours.pools[0].backing + every - working
+    assert recipe == ours
+    assert [every] == [pool.working for pool in ours.pools]
+    assert [last] == [pool.working for pool in layout.pools]
     page = 16 if depth == 20 else 1024  # weights that a pool is rounded up to
-    assert abs(recipe.pools[0].backing - stored) < page
-    assert 0 <= stored - every / ratio < page
+    for plan in (ours, layout):
+        (pool,) = plan.pools
+        assert 0 <= pool.backing + every - pool.working - every / ratio < page
 
 
 def test_more_is_tied_where_the_last_stage_does_not_suffice() -> None:
@@ -86,6 +86,7 @@ def test_the_recipe_is_the_papers() -> None:
     assert ["mean"] == [pool.projection for pool in spec.pools.values()]
     assert spec.finetune is not None
     assert spec.finetune.distill is None
+    assert 0.0 == spec.finetune.gradual
 
 
 def test_parts_are_one_ingredient_away() -> None:
@@ -98,12 +99,12 @@ def test_parts_are_one_ingredient_away() -> None:
     )
     assert {"finetune.distill"} == _differing(recipe, by_name["with hints alone, 2.57"])
     assert {"finetune.distill"} == _differing(ours, by_name["without logits, 2.57"])
+    assert {"finetune.gradual"} == _differing(ours, by_name["without gradual, 2.57"])
     assert 0.0 == by_name["without logits, 2.57"]["finetune.distill"]["weight"]
     assert {"pools.blocks.projection"} == _differing(
         ours, by_name["with saliency too, 2.57"]
     )
     assert "with layout too, 2.57" in by_name
-    assert "without layout, 1.44" in {a.name for a in arms.part_arms(1.44, 20)}
 
 
 def _differing(a: dict[str, Any], b: dict[str, Any]) -> set[str]:
@@ -145,16 +146,26 @@ def test_the_table() -> None:
         UNTIED.name: 90,
         f"{RECIPE}, 2": 80,
         f"{OURS}, 2": 86,
-        "with layout alone, 2": 83,
-        "without layout, 2": 84.5,
+        "with gradual alone, 2": 83,
+        "without gradual, 2": 84.5,
+        "with layout too, 2": 85,
     }
     found = compare_plot.table(document(**arms_of)).splitlines()
 
     assert "untied                          0.1      90.50 ± 0.71     2" == found[1]
     assert "wpack's, 2                      0.1      86.50 ± 0.71     2" == found[3]
     assert "  ratio 2: 60%  (60%, 60%)" == found[6]
-    assert "  layout                            +3.00                +1.50" in found
+    assert "  gradual                           +3.00                +1.50" in found
+    assert "  layout                           failed                -1.00" in found
     assert "  repair                           failed               failed" in found
+
+
+def test_no_gap() -> None:
+    """Nothing of no gap is closed."""
+    same = document(**{UNTIED.name: 80, f"{RECIPE}, 2": 80, f"{OURS}, 2": 81})
+
+    assert {} == compare_plot.closed(same, 2)
+    assert "  ratio 2: nan%  ()" in compare_plot.table(same)
 
 
 def test_a_comparison(
@@ -163,6 +174,7 @@ def test_a_comparison(
     """Every arm runs, at a rate that it chose, and there are a table and a figure."""
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(compare, "part_arms", lambda ratio, depth: [])
+    torch.manual_seed(0)
     save_file(ResNet(20).state_dict(), tmp_path / "start.safetensors")
     results = tmp_path / "found.json"
     compare.main(
@@ -180,22 +192,3 @@ def test_a_comparison(
     assert set(INGREDIENTS) < set(document["ingredients"])
     assert results.with_suffix(".png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "gap between the paper's recipe" in capsys.readouterr().out
-
-
-def test_fading_goes_from_the_checkpoint_to_its_tie() -> None:
-    """Before the fade the network is itself; after it, what a tied one is."""
-    torch.manual_seed(0)
-    network = ResNet(20)
-    plan = plan_of(main_arms(2.57, 20)[0], 20)
-    (pool,) = plan.pools
-    values = torch.randn(pool.backing)
-    images = torch.randn(2, 3, 8, 8)
-    tied = Tied(copy.deepcopy(network), plan, {pool.name: values})
-    student = gradual.Fading(copy.deepcopy(network), plan, values.clone())
-
-    torch.testing.assert_close(network(images), student(images))
-    student.fade = 1.0
-    torch.testing.assert_close(tied(images), student(images))
-    student(images).sum().backward()
-    assert student.backing.grad is not None
-    assert student.backing.grad.any()

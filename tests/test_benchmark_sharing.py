@@ -9,18 +9,27 @@ import pytest
 
 from benchmarks import sharing
 from benchmarks.shakespeare.compare import SUBJECT
-from benchmarks.sharing import KINDS, RATIOS, UNTIED
+from benchmarks.sharing import FROM_LABELS, KINDS, RATIOS, UNTIED
+from benchmarks.trials import overrides
+from wpack.spec import load
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_arms_differ_in_ratios_alone(kind: str) -> None:
-    """Every pool of an arm has its ratio; the untied arm is among the first kind's."""
-    found = {arm.name: set(arm.settings.values()) for arm in SUBJECT.arms(kind)}
+def test_arms_differ_in_ratios(kind: str) -> None:
+    """Every pool of an arm has its ratio, and nothing else differs; the untied arm,
+    which learns from labels, is among the first kind's."""
+    arms = {arm.name: dict(arm.settings) for arm in SUBJECT.arms(kind)}
     expected = {f"{kind} {ratio:g}": {ratio} for ratio in RATIOS}
     if kind == next(iter(KINDS)):
         expected = {UNTIED: {1.0}, **expected}
+        labels = {key: arms[UNTIED].pop(key) for key in FROM_LABELS}
+        assert FROM_LABELS == labels
 
-    assert expected == found
+    assert expected == {name: set(each.values()) for name, each in arms.items()}
+    for name, settings in arms.items():
+        recipe = load(SUBJECT.spec(kind), overrides(settings)).finetune
+        assert recipe is not None
+        assert (0.25, True) == (recipe.gradual, recipe.distill is not None), name
 
 
 def test_points() -> None:
@@ -76,3 +85,14 @@ def test_shares_are_told_in_percent() -> None:
     assert (
         "| untied | 1,000 | 4,000 | 50.00% | 87.50% | 0.12% | -0.25 points | 0.2500 |"
     ) == row
+
+
+def test_labels_alone() -> None:
+    """Asked for, all arms learn as the untied one does, for as long as is asked."""
+    words = ["--checkpoint", "x", "--json", "y.json", "--labels", "--steps", "400"]
+    settings = sharing._settings(sharing.arguments(SUBJECT, words))
+    recipe = load(SUBJECT.spec("one pool"), overrides(settings)).finetune
+
+    assert recipe is not None
+    assert (400, None, 0.0) == (recipe.steps, recipe.distill, recipe.gradual)
+    assert {} == sharing._settings(sharing.arguments(SUBJECT, words[:4]))

@@ -17,15 +17,18 @@ RECIPE, OURS = "the paper's recipe", "wpack's"
 #: What wpack adds to the paper's recipe, and what it is.
 INGREDIENTS = {
     "repair": "the pool is scaled back to the weights' root mean square",
-    "layout": "the last stage alone is tied, so that as many weights are stored; below"
-    " a ratio of 2, where some kernels of a ring need not be tied",
     "logits": "the checkpoint's own outputs are targets",
-    "hints": "the outputs of its three stages are targets",
+    "hints": "the outputs of its blocks are targets",
+    "gradual": "ties fade in over the first quarter of the steps",
 }
 #: What was tried beside them.
-TRIED = {"saliency": "means weighted by Fisher information"}
-DISTIL = {"weight": 0.9, "temperature": 2}
-HINTS = {"modules": ["layer?"], "weight": 4.0, "anneal": True}
+TRIED = {
+    "layout": "the last stage alone is tied, so that as many weights are stored",
+    "saliency": "means weighted by Fisher information",
+}
+DISTIL = {"weight": 0.9, "temperature": 4}
+HINTS = {"modules": ["layer?.*"], "weight": 16.0, "anneal": True}
+GRADUAL = 0.25
 
 
 def tied(name: str, ratio: float, parts: Collection[str], depth: int) -> Arm:
@@ -42,6 +45,8 @@ def tied(name: str, ratio: float, parts: Collection[str], depth: int) -> Arm:
     }
     if "saliency" in parts:
         settings["pools.blocks.projection"] = "fisher"
+    if "gradual" in parts:
+        settings["finetune.gradual"] = GRADUAL
     if "logits" in parts or "hints" in parts:
         settings["finetune.distill"] = {
             **(DISTIL if "logits" in parts else {"weight": 0.0}),
@@ -54,26 +59,21 @@ def main_arms(ratio: float, depth: int) -> list[Arm]:
     """The two that are compared at a ratio."""
     return [
         tied(RECIPE, ratio, (), depth),
-        tied(OURS, ratio, ours(ratio), depth),
+        tied(OURS, ratio, INGREDIENTS, depth),
     ]
 
 
-def ours(ratio: float) -> list[str]:
-    """The ingredients of wpack's at a ratio."""
-    return [name for name in INGREDIENTS if name != "layout" or ratio < 2]
-
-
 def part_arms(ratio: float, depth: int) -> list[Arm]:
-    """Each ingredient added to the recipe, and left out of what wpack does, or added
-    to that where it is not in it."""
-    found, chosen = [], ours(ratio)
-    for name in (*INGREDIENTS, *TRIED):
+    """Each ingredient added to the recipe, and left out of what wpack does; what was
+    tried, added to both."""
+    found = []
+    for name in INGREDIENTS:
+        rest = [other for other in INGREDIENTS if other != name]
         found.append(tied(f"with {name} alone", ratio, [name], depth))
-        if name in chosen:
-            rest = [other for other in chosen if other != name]
-            found.append(tied(f"without {name}", ratio, rest, depth))
-        else:
-            found.append(tied(f"with {name} too", ratio, [*chosen, name], depth))
+        found.append(tied(f"without {name}", ratio, rest, depth))
+    for name in TRIED:
+        found.append(tied(f"with {name} alone", ratio, [name], depth))
+        found.append(tied(f"with {name} too", ratio, [*INGREDIENTS, name], depth))
     return found
 
 

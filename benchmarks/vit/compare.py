@@ -6,8 +6,8 @@ r"""What sharing costs a vision transformer: one pool, split pools, and nothing 
     python -m benchmarks.vit.compare --checkpoint vit.safetensors \
         --json benchmarks/results/vit.json
 
-A small DeiT is first trained untied on Fashion-MNIST, for four epochs.  Every arm is
-then half an epoch more from there, see ``benchmarks/sharing.py``; patch embedding,
+A small DeiT is first trained untied on Fashion-MNIST, for 16 epochs.  Every arm is
+then three epochs more from there, see ``benchmarks/sharing.py``; patch embedding,
 tokens, norms, biases and head are kept.  Accuracies are those of ``wpack eval`` on the
 test split.
 """
