@@ -6,7 +6,7 @@ r"""What sharing costs a language model: one pool, split pools, and nothing shar
     python -m benchmarks.shakespeare.compare --checkpoint base.safetensors \
         --json benchmarks/results/shakespeare.json
 
-A small GPT is first trained untied, for 4,000 steps.  Every arm is then 600 more from
+A small GPT is first trained untied, for 4,000 steps.  Every arm is then 1,500 more from
 there, see ``benchmarks/sharing.py``; embeddings, output matrix, norms and biases are
 kept.  Losses are those of ``wpack eval`` on the test split, in nats a character.
 """
