@@ -40,7 +40,7 @@ ROWS: tuple[tuple[str, str], ...] = (
         "L3",
         "sampling data references architectures"
         " cropping augmentation mixing images image_files"
-        " processes meter reads residuals weights slots tie gradual text"
+        " processes meter reads residuals weights binding slots tie gradual text"
         " transformers_folder vocabulary corpus windows tasks devices"
         " optimizers averaging states runs followed batches scores evaluate latent"
         " coded distill hints known_logits teaching speed"

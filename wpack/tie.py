@@ -10,20 +10,19 @@ working weights do so then.  :mod:`wpack.reads` takes the gradients back.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .binding import Binding
 from .errors import TrainingError
 from .plan import Plan
-from .reads import Reads
 from .residuals import Residuals
 from .slots import match, slots, take_over
 from .tensors import FLOAT64, DType
-from .weights import Weight, parts_of
 
 
 class Tied(nn.Module):
@@ -66,7 +65,7 @@ class Tied(nn.Module):
         take_over(module, plan, self._held)
         self.module = module
         self.residuals: Residuals | None = None
-        self._binding: _Binding | None = None
+        self._binding: Binding | None = None
         self.refresh()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -135,13 +134,21 @@ class Tied(nn.Module):
         backing = sum(pool.backing for pool in self.plan.pools)
         return f"{working:,} working weights from {backing:,} backing weights"
 
-    def _bound(self) -> _Binding:
+    def _bound(self) -> Binding:
         """The binding to the pools as they are now.  They may be others than before:
         ``load_state_dict(assign=True)``, ``functional_call``, ``pool.data = …``."""
         pools = self.pools.in_order()
         if self._binding is None or not self._binding.fits(pools, self.residuals):
             self._release()
-            self._binding = _Binding(self, pools)
+            self._binding = Binding(
+                self.module,
+                self.plan,
+                pools,
+                self.residuals,
+                dtypes=self._dtypes,
+                held=self._held,
+                before=self.refresh,
+            )
         return self._binding
 
     def _release(self) -> None:
@@ -196,81 +203,6 @@ class _Pools(nn.Module):
     def in_order(self) -> list[Tensor]:
         """The pools in the plan's order."""
         return [pool for pool in self._parameters.values() if pool is not None]
-
-
-class _Binding:
-    """Working weights in the places of a module's parameters."""
-
-    def __init__(self, tied: Tied, pools: Sequence[Tensor]) -> None:
-        self.pools, self.marks = pools, [_mark(pool) for pool in pools]
-        plan, self.residuals = tied.plan, tied.residuals
-        residuals = self.residuals.values if self.residuals else {}
-        parts = {t.name: parts_of(plan, t) for t in plan.pooled}
-        spans = [span for ps in parts.values() for part in ps for span in part.spans]
-        # A binding outlives the forward pass, and the mode, in which it was made.
-        with torch.inference_mode(False), torch.enable_grad():
-            self.reads = Reads(pools, spans)
-            self.weights = {
-                t.name: Weight(
-                    t.info.shape,
-                    tied._dtypes[t.name],
-                    parts[t.name],
-                    self.reads,
-                    residuals.get(t.name),
-                )
-                for t in plan.pooled
-            }
-        self.places = [
-            (weight, [_place(tied.module, name) for name in tied._held[root]])
-            for root, weight in self.weights.items()
-        ]
-        # Never compiled: it compares pointers and writes where views look.
-        before: Callable[..., None] = torch.compiler.disable(  # type: ignore[no-untyped-call]
-            lambda module, args: tied.refresh()
-        )
-        self.hook = tied.module.register_forward_pre_hook(before)
-
-    def fits(self, pools: Sequence[Tensor], residuals: Residuals | None) -> bool:
-        """Whether these are the very pools and residuals, as they were, and the views
-        still theirs: cuDNN moves the weights of recurrent layers into a buffer of its
-        own."""
-        return (
-            residuals is self.residuals
-            and all(
-                pool is bound and _mark(pool) == mark
-                for pool, bound, mark in zip(pools, self.pools, self.marks, strict=True)
-            )
-            and all(r.in_place for w in self.weights.values() for r in w.readings)
-        )
-
-    def refresh(self) -> None:
-        """Bring all working weights up to date, each in the room of its last value
-        where it is computed anew."""
-        self.reads.forget()
-        share = self.residuals.share if self.residuals else 0.0
-        for weight, places in self.places:
-            weight.refresh(share)
-            for owner, attribute in places:
-                if getattr(owner, attribute, None) is not weight.tensor:
-                    setattr(owner, attribute, weight.tensor)
-
-    def release(self) -> None:
-        """Take the working weights out of the module.  ``setattr``, since recurrent
-        layers keep a second list of their weights and follow it there."""
-        self.hook.remove()
-        for _, places in self.places:
-            for owner, attribute in places:
-                setattr(owner, attribute, None)
-
-
-def _place(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The submodule that holds a tensor, and the attribute."""
-    path, _, attribute = name.rpartition(".")
-    return module.get_submodule(path), attribute
-
-
-def _mark(pool: Tensor) -> tuple[object, ...]:
-    return pool.data_ptr(), pool.dtype, pool.device, pool.requires_grad
 
 
 def _training_dtype(dtype: DType) -> torch.dtype:
