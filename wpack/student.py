@@ -97,8 +97,8 @@ def tie(
         gradually: Whether the weights it has now are to fade out
             (:mod:`wpack.gradual`).
     """
-    found = dict(slots(module)) if gradually else {}
-    original = {t.name: found[t.name].tensor for t in plan.pooled} if found else {}
+    # Tying puts other tensors in their place.
+    original = {name: slot.tensor for name, slot in slots(module)} if gradually else {}
     values = {name: torch.from_numpy(value) for name, value in backing.items()}
     tied = Tied(module, plan, values)
     if gradually:

@@ -84,6 +84,9 @@ class Tied(nn.Module):
 
         Args:
             original: Pooled tensor → its values before it was tied; overwritten.
+
+        Raises:
+            KeyError: A pooled tensor is not among them.
         """
         self.residuals = None
         values = {}
