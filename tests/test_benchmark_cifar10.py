@@ -141,7 +141,7 @@ def document(**accuracy: float) -> dict[str, Any]:
 
 def test_the_table() -> None:
     """Means and deviations of the chosen rate's runs; the share of the gap that is
-    closed; and each ingredient's worth, on the same seeds."""
+    closed; and each ingredient's worth, from differences on the same seeds."""
     arms_of = {
         UNTIED.name: 90,
         f"{RECIPE}, 2": 80,
@@ -150,14 +150,21 @@ def test_the_table() -> None:
         "without gradual, 2": 84.5,
         "with layout too, 2": 85,
     }
-    found = compare_plot.table(document(**arms_of)).splitlines()
+    results = document(**arms_of)
+    (better,) = (
+        run
+        for run in results["runs"]
+        if run["arm"] == "with gradual alone, 2" and run["seed"] == 1
+    )
+    better["metrics"]["accuracy"] = 0.86
+    found = compare_plot.table(results).splitlines()
 
     assert "untied                          0.1      90.50 ± 0.71     2" == found[1]
     assert "wpack's, 2                      0.1      86.50 ± 0.71     2" == found[3]
     assert "  ratio 2: 60%  (60%, 60%)" == found[6]
-    assert "  gradual                           +3.00                +1.50" in found
-    assert "  layout                           failed                -1.00" in found
-    assert "  repair                           failed               failed" in found
+    assert "  gradual                      +4.00 ± 1.41         +1.50 ± 0.00" in found
+    assert "  layout                             failed         -1.00 ± 0.00" in found
+    assert "  repair                             failed               failed" in found
 
 
 def test_no_gap() -> None:

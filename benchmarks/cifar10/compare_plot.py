@@ -70,24 +70,27 @@ def _spread(values: list[float]) -> str:
 
 def _parts(document: dict[str, Any]) -> Iterable[str]:
     """An ingredient a line: points that it adds to the recipe, and to the rest of
-    wpack's or, where it is not in that, to all of it; on the same seeds."""
+    wpack's or, where it is not in that, to all of it: the mean and the sample standard
+    deviation of the differences on the same seeds."""
     ratio = document["parts_ratio"]
     recipe = accuracies(document, f"{RECIPE}, {ratio}")
     ours = accuracies(document, f"{OURS}, {ratio}")
-    yield f"{'ratio ' + str(ratio):28} {'added alone':>12} {'in wpack, or added':>20}"
+    yield f"{'ratio ' + str(ratio):28} {'added alone':>14} {'in wpack, or added':>20}"
     for name in (*INGREDIENTS, *TRIED):
         alone = accuracies(document, f"with {name} alone, {ratio}")
         without = accuracies(document, f"without {name}, {ratio}")
         more = accuracies(document, f"with {name} too, {ratio}")
         worth = _difference(ours, without) if without else _difference(more, ours)
-        yield f"  {name:26} {_difference(alone, recipe):>12} {worth:>20}"
+        yield f"  {name:26} {_difference(alone, recipe):>14} {worth:>20}"
 
 
 def _difference(these: dict[int, float], those: dict[int, float]) -> str:
     seeds = these.keys() & those.keys()
     if not seeds:
         return "failed"
-    return f"{statistics.fmean(these[s] - those[s] for s in seeds):+.2f}"
+    found = [these[seed] - those[seed] for seed in seeds]
+    deviation = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
+    return f"{statistics.fmean(found):+.2f}{deviation}"
 
 
 def draw(path: Path) -> Path:
