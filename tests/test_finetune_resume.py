@@ -315,3 +315,64 @@ def test_saving_more_often_changes_nothing(tmp_path: Path) -> None:
     )
 
     assert isinstance(list(loop)[-1], Finished)
+
+
+def changed(
+    before: dict[str, Any],
+    after: dict[str, Any],
+    folder: Path,
+    task: Points | None = None,
+) -> tuple[list[Event], dict[str, Tensor]]:
+    """A run that is stopped, and resumed as another recipe."""
+    student, task = tied(), task or Points()
+    first = finetune(
+        student, task, recipe(**before), run=Run(folder), device="cpu", stop=Asked(11)
+    )
+    with pytest.raises(Interrupted):
+        list(first)
+    run = Run(folder, resume=True, allow_mismatch=True)
+    student = tied()
+    events = list(finetune(student, task, recipe(**after), run=run, device="cpu"))
+    return events, state_of(student)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [{"epochs": 1}, {"metric": "loss"}, {"optimizer": {"name": "adamw", "lr": 0.1}}],
+)
+def test_t05_refused_all_the_same(after: dict[str, Any], tmp_path: Path) -> None:
+    """What no state fits is no matter of allowing it: a run that is over before where
+    it is, another metric, another optimiser.  The run can go on as it was."""
+    folder = tmp_path / "a.run"
+    with pytest.raises(UsageError, match=r"is to end after 4|no state of it would fit"):
+        changed({}, after, folder)
+    loop = finetune(
+        tied(), Points(), recipe(), run=Run(folder, resume=True), device="cpu"
+    )
+
+    assert isinstance(list(loop)[-1], Finished)
+
+
+def test_t05_another_precision(tmp_path: Path) -> None:
+    """float16 begins with a fresh scale of the loss, and ends with one."""
+    half = {"precision": "float16"}
+    for name, before, after in (("in", {}, half), ("out", half, {})):
+        events, _ = changed(before, after, tmp_path / name)
+
+        assert isinstance(events[-1], Finished)
+
+
+def test_t05_a_mean_from_now_on(tmp_path: Path) -> None:
+    """A running mean that is asked for before the last step starts at the weights of
+    then, not at those that the run began with."""
+    train = Points(train=26)
+    events, mean = changed({}, {"ema": 0.99}, tmp_path / "a.run", train)
+    _, last = changed({}, {}, tmp_path / "b.run", train)
+    begun = state_of(tied())
+    off, moved = (
+        sum((one[name] - last[name]).square().sum() for name in last if "pools" in name)
+        for one in (mean, begun)
+    )
+
+    assert [12] == list(losses(events))
+    assert 0 < off < moved / 10

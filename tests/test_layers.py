@@ -34,7 +34,7 @@ ROWS: tuple[tuple[str, str], ...] = (
         "inputs names allocator backends residence address_space header temporaries"
         " durable arrangement checksums conformance stages preamble container"
         " checkpoint ring pool initial packing limits weight_file costs diff stats"
-        " journal schedule events",
+        " agreement journal schedule events",
     ),
     (
         "L3",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.run_folders import CONFIG, listing, resumed, save, started
 from wpack.errors import UsageError
-from wpack.runs import Run, differences
+from wpack.runs import Run
 
 
 def test_new_run(tmp_path: Path) -> None:
@@ -157,11 +157,36 @@ def test_t05_allowed(tmp_path: Path) -> None:
     assert resumed(run.folder, config)[0] is not None
 
 
-def test_differences_are_counted() -> None:
-    """Values of unlike types differ; a text that is equal does not."""
-    assert ["a: 1 in the run, true now"] == differences(
-        {"a": 1, "b": "x"}, {"a": True, "b": "x"}
-    )
+def test_t05_bound(tmp_path: Path) -> None:
+    """What states are of no use without is not let through, though asked to."""
+    started(tmp_path / "a.run", (2,)).close()
+    config = {**CONFIG, "plan": "b"}
+    with (
+        Run(tmp_path / "a.run", resume=True, allow_mismatch=True) as run,
+        pytest.raises(UsageError, match=r"folder: no state of it would fit") as caught,
+    ):
+        run.start(config, bound=("plan",))
+
+    assert "plan: " in str(caught.value)
+    assert resumed(tmp_path / "a.run")[0] is not None
+
+
+def test_beyond_the_end(tmp_path: Path) -> None:
+    """A run that has taken more steps than it is to take is not gone on with, and stays
+    what it was."""
+    started(tmp_path / "a.run", (2, 4)).close()
+    with (
+        Run(tmp_path / "a.run", resume=True, allow_mismatch=True) as run,
+        pytest.raises(UsageError) as caught,
+    ):
+        run.start({**CONFIG, "steps": 3}, steps=3)
+
+    assert (
+        f"{run.folder}: the run has taken 4 steps, and is to end after 3. Set"
+        " finetune.steps or epochs to more, or start a run in another folder"
+    ) == str(caught.value)
+    with Run(tmp_path / "a.run", resume=True) as run:
+        assert run.start(CONFIG, steps=4) is not None
 
 
 def test_t05_many_differences(tmp_path: Path) -> None:
@@ -179,7 +204,7 @@ def test_damaged_config(tmp_path: Path) -> None:
     """A config that cannot be read is not guessed."""
     started(tmp_path / "a.run").close()
     (tmp_path / "a.run" / "config.json").write_text("{")
-    with pytest.raises(UsageError, match=r"config\.json: is damaged: "):
+    with pytest.raises(UsageError, match=r"config\.json: is damaged: .* from a copy"):
         resumed(tmp_path / "a.run")
 
 

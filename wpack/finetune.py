@@ -40,6 +40,9 @@ from .student import storage_dtypes
 from .tasks import Task, splits
 from .training import Training
 
+#: What a run is made of that its states are of no use without.
+BOUND = ("plan_sha256", "metric", "recipe.optimizer.name")
+
 
 def finetune(
     student: nn.Module,
@@ -164,11 +167,14 @@ class _Job:
             {
                 **config,
                 "data": prints,
+                "metric": self.scores.metric,
                 "precision": self.placement.precision,
                 "processes": self.processes.count,
                 "recipe": self.recipe.model_dump(mode="json", exclude={"save_every"}),
                 "torch": torch.__version__,
-            }
+            },
+            BOUND,
+            self.steps,
         )
         for text in self.keeping.run.notes:
             yield from self.keeping.tell(Note(text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,18 @@ class FollowedRun(Run):
         begin = super().__init__
         processes.by_first(lambda: begin(folder, resume=resume, **options))
 
-    def start(self, config: Mapping[str, Any]) -> State | None:
+    def start(
+        self,
+        config: Mapping[str, Any],
+        bound: Collection[str] = (),
+        steps: int | None = None,
+    ) -> State | None:
         """As :meth:`wpack.runs.Run.start`; all get the state that the first finds."""
         found: list[State | None] = []
         begin = super().start
 
         def first() -> int | None:
-            found.append(begin(config))
+            found.append(begin(config, bound, steps))
             return found[0].step if found[0] else None
 
         step = self.processes.by_first(first)

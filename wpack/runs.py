@@ -25,7 +25,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from typing import Any
 
 from torch import Tensor
 
-from . import durable, states
+from . import agreement, durable, states
 from .errors import StorageError, UsageError
 from .journal import Journal
 from .temporaries import Calls, remove_if_dead
@@ -97,12 +97,20 @@ class Run:
         self._complete: list[int] = []
         self._check_folder()
 
-    def start(self, config: Mapping[str, Any]) -> State | None:
+    def start(
+        self,
+        config: Mapping[str, Any],
+        bound: Collection[str] = (),
+        steps: int | None = None,
+    ) -> State | None:
         """Take possession of the folder and find the state to go on from.
 
         Args:
             config: What the run is made of, as JSON values: a resumed run must have
                 been started with the same.
+            bound: Keys of it, with dots between, that no mismatch is allowed in: what
+                was saved would not fit.
+            steps: The run's last one, if it is known.
 
         Returns:
             The newest complete state, or None for a new run; :attr:`notes` says which,
@@ -110,14 +118,30 @@ class Run:
 
         Raises:
             UsageError: The run was started with another ``config``, which the message
-                compares, or another process is writing to it.
+                compares, is beyond its last step, or another process is writing to it.
             StorageError: The operating system refused.
         """
         durable.make_folder(self.folder, os_=self._os)
         self._journal = Journal(self.folder / "log.jsonl", os_=self._os)
         self._sweep()
-        self._compare(json.loads(json.dumps(config)))
+        path = self.folder / "config.json"
+        text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False)
+        self._config_sha256 = hashlib.sha256(text.encode()).hexdigest()
+        known = agreement.read(path)
+        if known is not None:
+            self.notes += agreement.check(
+                known, json.loads(text), self.folder, bound, self.allow_mismatch
+            )
         state = self._newest()
+        if state is not None and steps is not None and state.step > steps:
+            raise UsageError(
+                f"the run has taken {state.step} steps, and is to end after {steps}",
+                where=self.folder,
+                hint="Set finetune.steps or epochs to more, or start a run in another"
+                " folder",
+            )
+        if known != json.loads(text):
+            durable.write_text(path, text + "\n", force=True, os_=self._os)
         if self.resume:
             found = f"resuming at step {state.step}" if state else "nothing to resume"
             self.notes.append(f"{self.folder}: {found}")
@@ -222,33 +246,6 @@ class Run:
             else:
                 remove_if_dead(self.folder / name)
 
-    def _compare(self, config: dict[str, Any]) -> None:
-        """Write the run's config, or check that it is the one that is there."""
-        path = self.folder / "config.json"
-        text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False)
-        self._config_sha256 = hashlib.sha256(text.encode()).hexdigest()
-        if path.exists():
-            try:
-                started = json.loads(path.read_text("utf-8"))
-            except OSError as error:
-                what = f"cannot be read: {error.strerror}"
-                raise StorageError(what, where=path) from error
-            except ValueError as error:
-                raise UsageError(f"is damaged: {error}", where=path) from None
-            found = differences(started, config)
-            if not found:
-                return
-            shown = "; ".join(found[:5])
-            more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
-            if not self.allow_mismatch:
-                raise UsageError(
-                    f"the run was started with other settings: {shown}{more}",
-                    where=self.folder,
-                    hint="Start a run in another folder, or give --allow-mismatch",
-                )
-            self.notes.append(f"{self.folder}: settings changed: {shown}{more}")
-        durable.write_text(path, text + "\n", force=True, os_=self._os)
-
     def _newest(self) -> State | None:
         """The newest complete state; the others are noted."""
         found = {
@@ -279,20 +276,3 @@ class Run:
         with suppress(OSError):
             self._os.rename(folder, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ: ``key.path: old in the run, new now``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            found
-            for key in sorted({*old, *new})
-            for found in differences(
-                old.get(key), new.get(key), f"{path}.{key}" if path else key
-            )
-        ]
-    if old == new and type(old) is type(new):
-        return []
-    shown = [json.dumps(value) for value in (old, new)]
-    short = [text if len(text) <= 40 else f"{text[:39]}…" for text in shown]
-    return [f"{path}: {short[0]} in the run, {short[1]} now"]

@@ -282,13 +282,16 @@ class Training:
         saved = tensors["training"]
         self.load(stripped("model", saved))
         load_state_tensors(self.optimizer, self.student, stripped("optimizer", saved))
-        if self.mean:
-            for name, value in stripped("mean", saved).items():
+        if self.mean and (mean := stripped("mean", saved)):
+            for name, value in mean.items():
                 self.mean.tensors[name].copy_(value)
+        elif self.mean:  # asked for since then
+            self.mean = RunningMean(self.weights(), self.mean.decay)
         self.best = dict(tensors.get("best", {}))
         sizes = values.get("codecs", {})
         self.coded.restore(stripped("coded", saved), self.best, sizes)
-        self.scaler.load_state_dict(values["scaler"])
+        if values["scaler"]:  # of float16
+            self.scaler.load_state_dict(values["scaler"])
         self.step = step
 
 

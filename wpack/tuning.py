@@ -93,7 +93,7 @@ def finetune(
         teacher=teacher,
         run=session,
         coded=coded,
-        config=_config(start, seed) | _taught_by(recipe, teacher),
+        config=_config(start, seed, task) | _taught_by(recipe, teacher),
         device=device,
         stop=setting.stop,
     )
@@ -216,11 +216,16 @@ def _task(spec: Spec, recipe: FinetuneSpec, override: str | None) -> Task:
     return make_task(recipe.task.name, recipe.task.options, spec.folder)
 
 
-def _config(start: Start, seed: int | None) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was stopped."""
+def _config(start: Start, seed: int | None, task: str | None) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was stopped.
+
+    Args:
+        task: The one in place of the recipe's.
+    """
     plan = hashlib.sha256(start.plan.to_json().encode()).hexdigest()
     return {
         **({} if seed is None else {"from_scratch": True}),
+        **({} if task is None else {"task": task}),
         "plan_sha256": plan,
         "source_sha256": start.source.sha256,
         "wpack": version(),
