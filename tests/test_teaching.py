@@ -174,71 +174,21 @@ def test_closing_leaves_the_student_as_it_was() -> None:
             assert not module._forward_hooks
 
 
-class Mixed(nn.Module):
-    """Every kind of weight: of matrices, kernels, tables, norms and recurrent layers;
-    two layers share one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = nn.Embedding(7, 6)
-        self.kernel = nn.Conv1d(6, 6, 3, padding=1)
-        self.batch_norm = nn.BatchNorm1d(6)
-        self.wide_norm = nn.LayerNorm((6, 5))
-        self.recurrent = nn.GRU(5, 5)
-        self.linear = nn.Linear(5, 5)
-        self.again = nn.Linear(5, 5)
-        self.again.weight = self.linear.weight
-        self.scale = nn.Parameter(torch.ones(6, 1))
-
-    def forward(self, indices: Tensor) -> Any:
-        x = self.table(indices).transpose(1, 2) * self.scale
-        x = self.wide_norm(self.batch_norm(self.kernel(x)))
-        x, _ = self.recurrent(x.float())
-        return self.again(self.linear(x)).mean(1)
-
-
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_matrices_are_cast_once(precision: str) -> None:
-    """What autocast would cast at each call is cast for good; vectors, buffers, norms
-    and recurrent layers are not, and what is shared stays so."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        teacher = Mixed().eval()
-    indices = torch.arange(15).view(3, 5) % 7
-    with torch.no_grad():
-        expected = teacher(indices)
-    task, spec = Points(), DistillSpec.model_validate({"precision": precision})
-    found = Teaching(teacher, network(), task, spec, place("cpu", "float32")).teacher
-    cast = {n for n, t in found.state_dict().items() if t.dtype != torch.float32}
-    with torch.no_grad(), place("cpu", precision).autocast():
-        actual = found(indices)
-
-    assert {
-        "table.weight",
-        "kernel.weight",
-        "linear.weight",
-        "again.weight",
-        "scale",
-        "batch_norm.num_batches_tracked",
-    } == cast
-    assert found is teacher
-    assert teacher.linear.weight is teacher.again.weight
-    assert getattr(torch, precision) == actual.dtype
-    assert torch.allclose(expected, actual.float(), atol=0.02)
-
-
 def test_teacher_has_the_precision_of_the_run() -> None:
     """Unless it says otherwise; its logits are the same as if it were cast anew at
     each call."""
     teacher = network(5).eval()
     with torch.no_grad(), place("cpu", "bfloat16").autocast():
         expected = teacher(POINTS)
-    found = teaching(network(), teacher, "bfloat16", weight=1.0)
+    student = network()
+    found = teaching(student, teacher, "bfloat16", weight=1.0)
+    found.loss(answer(found, student), 0.0)
     assert torch.bfloat16 == teacher.get_parameter("0.weight").dtype
     with torch.no_grad(), found.placement.autocast():
         assert torch.equal(expected, teacher(POINTS))
 
-    exact = teaching(network(), network(5), "bfloat16", precision="float32")
+    exact = teaching(student, network(5), "bfloat16", precision="float32")
+    exact.loss(answer(exact, student), 0.0)
     assert torch.float32 == exact.teacher.get_parameter("0.weight").dtype
 
 
@@ -304,3 +254,24 @@ def test_nothing_to_prepare_without_a_cache() -> None:
     assert data is not None
 
     assert [] == list(teaching(network(), network(5)).prepare(data, 7, 0, never))
+
+
+class Mixing(nn.Module):
+    """A network that computes with a layer's weight itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        weight = self.layer.weight
+        return self.layer(x) + torch.lerp(weight, torch.ones(3, 2), 0.5).sum(1)
+
+
+def test_what_to_do_about_a_precision() -> None:
+    """Code of the teacher that minds its dtype is told of, with what helps."""
+    student, teacher = Mixing(), Mixing()
+    found = teaching(student, teacher, "bfloat16")
+    found.loss(answer(found, student), 0.0)
+    with pytest.raises(TrainingError, match=r"precision to float32$"):
+        found.loss(answer(found, student), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from .data import Data
 from .devices import Placement
 from .distill import blend, divergence, relative_error
 from .errors import TrainingError, UsageError
+from .halving import Halving
 from .hints import Outputs
 from .known_logits import DEFAULT_LIMIT, KnownLogits, know
 from .schedule import SHAPES
@@ -22,10 +23,6 @@ from .spec import DistillSpec, HintsSpec
 from .stopping import Stop
 from .tasks import Task, call_model
 from .tie import Tied
-
-#: Modules whose matrices have to be of the dtype of what is put into them, or of their
-#: vectors: normalisation over several dimensions, and recurrent layers.
-_WHOLE = (nn.LayerNorm, nn.RMSNorm, nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,9 @@ class Teaching:
     """A teacher that sees the batches of a student: the very same crops, once each.
 
     Args:
-        teacher: Changed in place: its matrices are cast to its precision, and it is
-            moved to the device, put in ``eval`` mode and asked for no gradients.
+        teacher: Changed in place: it is moved to the device, put in ``eval`` mode,
+            asked for no gradients and, once it has been called, halved
+            (:mod:`wpack.halving`) where its precision is.
         student: Listened to where there are hints, until :meth:`close`; its names of
             modules are those of the wrapped module where it is tied.
 
@@ -78,8 +76,11 @@ class Teaching:
         self.placement = placement
         if spec.precision != "auto":
             self.placement = replace(placement, precision=spec.precision)
-        _cast(teacher, self.placement.precision)
         self.teacher = teacher.to(placement.device).eval().requires_grad_(False)
+        self._halving: Halving | None = None
+        if (precision := self.placement.precision) != "float32":
+            device = placement.device.type
+            self._halving = Halving(teacher, getattr(torch, precision), device)
         self._hints = _Hints(spec.hints, student, teacher) if spec.hints else None
         self._known: KnownLogits | None = None
 
@@ -151,8 +152,10 @@ class Teaching:
     @torch.no_grad()
     def _ask(self, inputs: Any, batch: Any) -> Tensor:
         """The teacher's logits of a batch on the device."""
-        with self._listening_to_teacher(), self.placement.autocast():
-            outputs = call_model(self.teacher, inputs)
+        watching = self._halving.watching() if self._halving else nullcontext()
+        with self._listening_to_teacher(), watching, self.placement.autocast():
+            with _blaming_precision(self.placement.precision):
+                outputs = call_model(self.teacher, inputs)
         return self.task.logits(outputs, batch)
 
     def close(self) -> None:
@@ -201,13 +204,16 @@ class _Hints:
         self.teacher.close()
 
 
-def _cast(teacher: nn.Module, precision: str) -> None:
-    """Cast matrices and kernels, once, to what autocast would cast them to at each
-    call: half the memory, the same arithmetic.  Vectors and buffers, the statistics of
-    normalisation among them, stay as they are."""
-    if precision == "float32":
-        return
-    for module in teacher.modules():
-        for parameter in () if isinstance(module, _WHOLE) else module.parameters(False):
-            if parameter.ndim >= 2 and parameter.dtype == torch.float32:
-                parameter.data = parameter.data.to(getattr(torch, precision))
+@contextmanager
+def _blaming_precision(precision: str) -> Iterator[None]:
+    """Say what helps where a teacher's own code minds the dtype of its weights."""
+    try:
+        yield
+    except RuntimeError as error:
+        if precision == "float32" or "dtype" not in str(error):
+            raise
+        raise TrainingError(
+            f"the teacher cannot be called in {precision}: {error}",
+            where="finetune.distill",
+            hint="Set finetune.distill.precision to float32",
+        ) from error

@@ -1,0 +1,116 @@
+"""Which weights of a teacher are halved: those that autocast casts at each call."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from wpack.devices import place
+from wpack.halving import Halving
+
+
+class Mixed(nn.Module):
+    """Every kind of weight: of matrices, kernels, tables, norms and recurrent layers;
+    two layers share one, and one is the table's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 6)
+        self.kernel = nn.Conv1d(6, 6, 3, padding=1)
+        self.batch_norm = nn.BatchNorm1d(6)
+        self.wide_norm = nn.LayerNorm((6, 5))
+        self.recurrent = nn.GRU(5, 5)
+        self.linear = nn.Linear(5, 5)
+        self.again = nn.Linear(5, 5)
+        self.again.weight = self.linear.weight
+        self.scale = nn.Parameter(torch.ones(6, 1))
+        self.router = nn.Linear(5, 5)
+        self.spectral = parametrizations.spectral_norm(nn.Linear(5, 5))
+        self.pair = nn.Bilinear(5, 5, 6)
+        self.head = nn.Linear(6, 7)
+        self.head.weight = self.table.weight
+        self.uncalled = nn.Linear(5, 5)
+
+    def forward(self, indices: Tensor) -> Any:
+        x = self.table(indices).transpose(1, 2) * self.scale
+        x = self.wide_norm(self.batch_norm(self.kernel(x)))
+        x, _ = self.recurrent(x.float())
+        x = self.spectral(self.again(self.linear(x))).mean(1)
+        with torch.autocast("cpu", enabled=False):
+            x = x.float() * self.router(x.float()).sigmoid()
+        return self.head(self.pair(x, x))
+
+
+INDICES = torch.arange(15).view(3, 5) % 7
+
+
+def made() -> Mixed:
+    """The same weights each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Mixed().eval()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@torch.no_grad()
+def test_matrices_are_cast_once(precision: str) -> None:
+    """What is put out is the same to the bit, the first time and later; what is shared
+    stays so, and what anything else looks at is left alone."""
+    network, dtype = made(), getattr(torch, precision)
+    found = Halving(network, dtype, "cpu")
+    with place("cpu", precision).autocast():
+        expected = made()(INDICES)
+        outputs = []
+        for _ in range(3):
+            with found.watching():
+                outputs.append(network(INDICES))
+
+    assert {"kernel.weight", "linear.weight", "again.weight"} == {
+        name for name, value in network.state_dict().items() if value.dtype == dtype
+    }
+    assert network.linear.weight is network.again.weight
+    assert all(torch.equal(expected, output) for output in outputs)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+@torch.no_grad()
+def test_a_layer_that_is_called_either_way() -> None:
+    """One call in full precision, and it needs float32."""
+    network = nn.Linear(5, 5)
+    found = Halving(network, torch.bfloat16, "cpu")
+    with found.watching():
+        for context in (torch.autocast("cpu"), nullcontext()):
+            with context:
+                network(torch.ones(5))
+
+    assert torch.float32 == network.weight.dtype
+
+
+@torch.no_grad()
+def test_gpt2s_layers() -> None:
+    """transformers has a linear layer of its own."""
+    layers = pytest.importorskip("transformers.pytorch_utils")
+    network = layers.Conv1D(4, 5)
+    found = Halving(network, torch.bfloat16, "cpu")
+    with found.watching(), torch.autocast("cpu"):
+        network(torch.ones(3, 5))
+
+    assert torch.bfloat16 == network.weight.dtype
+    assert torch.float32 == network.bias.dtype
+
+
+@torch.no_grad()
+def test_a_failure_halves_nothing() -> None:
+    """Nor does it leave hooks."""
+    network = nn.Linear(5, 5)
+    found = Halving(network, torch.bfloat16, "cpu")
+    with pytest.raises(RuntimeError), found.watching(), torch.autocast("cpu"):
+        network(torch.ones(4))
+
+    assert torch.float32 == network.weight.dtype
+    assert not network._forward_pre_hooks
