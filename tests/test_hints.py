@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from wpack.errors import TrainingError, UsageError
 from wpack.hints import Outputs, modules, pairs
 
+LAYERS = ("first", "second")
+
 
 class Block(nn.Module):
     """A layer and its activation."""
@@ -189,7 +191,7 @@ def test_module_that_is_called_twice() -> None:
     (first, again), (second, _) = pairs(outputs, outputs)
 
     assert first is again
-    assert second is result
+    assert torch.equal(second, result)
 
 
 def heard(module: nn.Module, name: str = "inner") -> Outputs:
@@ -252,3 +254,60 @@ def test_module_that_is_not_called() -> None:
         tower.idle(tower.idle(X))
     with pytest.raises(TrainingError, match=r"calls it 2 times, the teacher 1$"):
         list(pairs(twice, called))
+
+
+class Overwriting(nn.Module):
+    """Layers whose outputs are written to in place, or are not."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.relu = nn.ReLU(inplace=inplace)
+        self.second = nn.Linear(3, 3)
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.first(x))
+        y = self.second(x)
+        if not self.inplace:
+            return y + x
+        y += x
+        return y
+
+
+def test_what_is_overwritten_later() -> None:
+    """It is heard as it was put out, with the gradients of that, at each batch."""
+    torch.manual_seed(0)
+    plain = Overwriting(False)
+    inplace = Overwriting(True)
+    inplace.load_state_dict(plain.state_dict())
+    found = []
+    for network in (plain, inplace):
+        outputs = Outputs({name: network.get_submodule(name) for name in LAYERS})
+        for _ in range(3):
+            network.zero_grad()
+            with outputs.listening():
+                network(X)
+            heard = [outputs.heard[name][0] for name in LAYERS]
+            sum(h.square().sum() for h in heard).backward()
+        found.append([*heard, *(p.grad for p in network.parameters())])
+
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_what_is_not_overwritten_is_not_copied_twice() -> None:
+    """After the first batch a module is heard as it is; overwritten only then, it is a
+    mistake."""
+    network = Overwriting(False)
+    outputs = Outputs({"second": network.second})
+    given: list[Tensor] = []
+    network.second.register_forward_hook(lambda *called: given.append(called[2]))
+    for _ in range(2):
+        with outputs.listening():
+            network(X)
+
+    assert outputs.heard["second"][0] is given[1]
+    network.inplace = True
+    with pytest.raises(TrainingError, match=r"module 'second': is written to in place"):
+        with outputs.listening():
+            network(X)

@@ -275,3 +275,35 @@ def test_what_to_do_about_a_precision() -> None:
     found.loss(answer(found, student), 0.0)
     with pytest.raises(TrainingError, match=r"precision to float32$"):
         found.loss(answer(found, student), 0.0)
+
+
+class Normalising(nn.Module):
+    """A network that normalises the images it is given in place."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Any:
+        x = x.sub_(1).div_(0.5) if self.inplace else (x - 1) / 0.5
+        return self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"), [(True, True), (True, False), (False, True)]
+)
+def test_inputs_that_a_network_writes_to(student: bool, teacher: bool) -> None:
+    """Its teacher sees what it saw, at each step; equal networks agree."""
+    one, other = Normalising(student), Normalising(teacher)
+    other.load_state_dict(one.state_dict())
+    found = teaching(one, other, weight=1.0)
+    for _ in range(3):
+        points = POINTS.clone()
+        taught = found.inputs(points)
+        outputs = one(points)
+        made = Answer(torch.arange(3), (points, LABELS), taught, outputs, outputs.sum())
+        loss = found.loss(made, 0.0)
+        loss.backward()
+
+        assert 0 == pytest.approx(loss.item(), abs=1e-6)

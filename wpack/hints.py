@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from .errors import TrainingError, UsageError
 from .spec.patterns import REGEX_SECONDS, Pattern, TooSlow, matching
+from .untouched import Untouched
 
 WHERE = "finetune.distill.hints"
 
@@ -72,6 +74,9 @@ class Outputs:
         self.heard: dict[str, list[Tensor]] = {}
         self._names = tuple(listened)
         self._is_open = False
+        self._untouched = {
+            name: Untouched(partial(_mistake, name)) for name in listened
+        }
         # Hooks that came and went with each step would be no part of a graph that was
         # compiled before.  These end the graph where they are, and are run as written.
         self._hooks = [
@@ -86,6 +91,8 @@ class Outputs:
         self._is_open = True
         try:
             yield
+            for untouched in self._untouched.values():
+                untouched.settle()
         finally:
             self._is_open = False
 
@@ -102,7 +109,9 @@ class Outputs:
     def _hook(self, name: str) -> Any:
         def heard(module: nn.Module, args: Any, output: Any) -> None:
             if self._is_open:
-                self.heard[name].append(_first_tensor(name, output))
+                # An activation behind it may work in place.
+                tensor = self._untouched[name].keep(_first_tensor(name, output))
+                self.heard[name].append(tensor)
 
         return torch.compiler.disable(heard)  # type: ignore[no-untyped-call]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import hints
-from .data import Data
+from .data import Data, converted
 from .devices import Placement
 from .distill import blend, divergence, relative_error
 from .errors import TrainingError, UsageError
@@ -23,6 +24,7 @@ from .spec import DistillSpec, HintsSpec
 from .stopping import Stop
 from .tasks import Task, call_model
 from .tie import Tied
+from .untouched import Untouched
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Answer:
 
     Attributes:
         indices: Numbers of the batch's examples, ``(examples,)`` int64, on the CPU.
-        inputs: What the model was called with.
+        inputs: What the teacher is to be called with: :meth:`Teaching.inputs`.
         outputs: What it returned.
         loss: The task's, 0-d.
     """
@@ -83,6 +85,7 @@ class Teaching:
             self._halving = Halving(teacher, getattr(torch, precision), device)
         self._hints = _Hints(spec.hints, student, teacher) if spec.hints else None
         self._known: KnownLogits | None = None
+        self._untouched = Untouched(partial(TrainingError, where="the model's input"))
 
     def prepare(
         self, data: Data, batch_size: int, seed: int, stop: Stop
@@ -115,6 +118,11 @@ class Teaching:
         nbytes = self._known.values.nbytes
         yield f"the teacher's logits are kept in memory, {nbytes:,} bytes"
 
+    def inputs(self, inputs: Any) -> Any:
+        """What the teacher is to be called with after a student was called with these,
+        and may have written to them."""
+        return converted(inputs, self._untouched.keep) if self._known is None else None
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """The block in which a student is called."""
@@ -136,7 +144,9 @@ class Teaching:
         """
         logits = self.task.logits(answer.outputs, answer.batch)
         if self._known is None:
+            converted(answer.inputs, self._untouched.watch)
             taught = self._ask(answer.inputs, answer.batch)
+            self._untouched.settle()
         else:
             taught = self._known.of(answer.indices).to(logits.device)
         if logits.shape != taught.shape:

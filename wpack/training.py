@@ -177,13 +177,14 @@ class Training:
     def _loss(self, batch: Any, indices: Tensor) -> Tensor:
         teaching, inputs = self._teaching, self.task.inputs(batch)
         self.count += self.task.count(batch) * self.processes.count
+        taught = teaching.inputs(inputs) if teaching else None
         listening = teaching.listening() if teaching else nullcontext()
         with listening, self.placement.autocast():
             outputs = call_model(self.student, inputs)
             loss = self._task_loss(outputs, batch)
         if teaching is None:
             return loss
-        answer = Answer(indices, batch, inputs, outputs, loss)
+        answer = Answer(indices, batch, taught, outputs, loss)
         return teaching.loss(answer, self.step / self.steps)
 
     def prepare(self, data: Data, stop: Stop) -> Iterator[str]:
