@@ -87,9 +87,13 @@ def temporaries(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".*.tmp")]
 
 
-def resumed(folder: Path) -> int:
-    """Go on with a run to its end; the step that it went on from."""
-    done = ended(folder, jobs.command, *arguments())
+def resumed(folder: Path, *more: str) -> int:
+    """Go on with a run to its end; the step that it went on from.
+
+    Args:
+        more: Words of the command.
+    """
+    done = ended(folder, jobs.command, *arguments(), *more)
 
     assert 0 == done.status, done.err
     assert [] == temporaries(folder)

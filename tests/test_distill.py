@@ -34,6 +34,21 @@ def test_divergence_is_a_mean_over_rows() -> None:
     assert torch.allclose(expected, cube)
 
 
+def test_divergence_of_what_does_not_count() -> None:
+    """Padding, rows of zeros in both, changes nothing; zeros in one of them count."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 3, 5, generator=generator)
+    teacher[1] = 0
+    padding = torch.zeros(7, 5)
+    expected = divergence(student, teacher, 2.0)
+    padded = divergence(
+        torch.cat([student, padding]), torch.cat([teacher, padding]), 2.0
+    )
+
+    assert torch.allclose(expected, padded)
+    assert 0.0 == divergence(padding, padding, 2.0).item()
+
+
 def test_divergence_from_itself() -> None:
     """A student that agrees with its teacher has nothing to learn."""
     logits = torch.tensor([[3.0, -1.0, 0.5]], requires_grad=True)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import Points, network, recipe, same, state_of, tied
+from tests.tiny import Points, Still, network, recipe, same, state_of, tied
+from wpack.data import TensorData
 from wpack.devices import place
 from wpack.errors import StorageError, TrainingError, UsageError
 from wpack.evaluate import evaluate
@@ -377,3 +378,59 @@ def test_giving_up_the_loop_frees_the_run(tmp_path: Path) -> None:
     resumed = train(tied(), run=Run(tmp_path / "a.run", resume=True))
 
     assert Note(f"{tmp_path / 'a.run'}: resuming at step 4") == resumed[0]
+
+
+class Overflowing(Points):
+    """A task whose loss is finite, and has no finite gradient."""
+
+    def loss(self, outputs: Any, batch: Any, *, label_smoothing: float = 0.0) -> Any:
+        """The root of zero adds nothing to it but an infinite slope."""
+        slope = (outputs.float().sum() * 0).abs().sqrt()
+        return super().loss(outputs, batch) + slope
+
+
+def test_t08_gradients_that_overflow() -> None:
+    """float16 leaves a step out whose gradients are not finite; a run of nothing else
+    ends, before long, with what to do."""
+    student = tied()
+    before = state_of(student)
+    with pytest.raises(TrainingError) as caught:
+        train(student, Overflowing(), precision="float16", epochs=20)
+
+    assert (
+        "all gradients overflow float16 up to step 20. Set finetune.precision to"
+        " bfloat16 or float32"
+    ) == str(caught.value)
+    assert same(
+        *(
+            {name: t for name, t in state.items() if not name.startswith("module.1")}
+            for state in (before, state_of(student))
+        )
+    )
+
+
+class Unlabelled(Points):
+    """Training data without labels."""
+
+    def data(self, split: str) -> Any:
+        """The points of ``train`` alone."""
+        found = super().data(split)
+        return TensorData(found.tensors[0]) if found and split == "train" else found
+
+
+def test_a_teacher_alone_does_without_labels() -> None:
+    """With its weight at 1 the task's loss is not asked for."""
+    distill = {"weight": 1.0}
+    losses = [
+        [
+            e.loss
+            for e in train(network(), task, teacher=network(5), distill=distill)
+            if isinstance(e, Step)
+        ]
+        for task in (Unlabelled(), Still())
+    ]
+
+    assert losses[0] == losses[1]
+    assert losses[0][-1] < losses[0][0]
+    with pytest.raises(TrainingError, match="IndexError"):
+        train(network(), Unlabelled(), teacher=network(5), distill={"weight": 0.9})

@@ -307,3 +307,14 @@ def test_inputs_that_a_network_writes_to(student: bool, teacher: bool) -> None:
         loss.backward()
 
         assert 0 == pytest.approx(loss.item(), abs=1e-6)
+
+
+def test_one_logit_has_nothing_to_teach() -> None:
+    """The softmax of one class is 1 in teacher and student; hints alone may teach."""
+    student, teacher = nn.Linear(2, 1), nn.Linear(2, 1)
+    outputs = student(POINTS)
+    made = Answer(torch.arange(3), (POINTS, LABELS), POINTS, outputs, outputs.sum())
+    with pytest.raises(TrainingError, match=r"logits of shape \(3, 1\) have nothing"):
+        teaching(student, teacher, weight=0.5).loss(made, 0.0)
+
+    assert outputs.sum() == teaching(student, teacher, weight=0.0).loss(made, 0.0)

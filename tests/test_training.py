@@ -167,7 +167,7 @@ def test_distillation(weight: float, smoothing: float) -> None:
     expected = (1 - weight) * task_loss + weight * divergence(logits, taught, 2.0)
 
     assert loss == pytest.approx(expected.item(), rel=1e-6)
-    assert same_points is points
+    assert torch.equal(same_points, points)
     assert not torch.equal(
         points, data.tensors[0][torch.from_numpy(found.batches.sampler.indices(0))]
     )

@@ -179,5 +179,5 @@ def test_t08_nan_loss(whole: Whole, place: Path) -> None:
     )
     assert [4, 6] == finetuning.saved(place)
     assert not (place / OUTPUT).exists()
-    assert 6 == finetuning.resumed(place)
+    assert 6 == finetuning.resumed(place, "--allow-mismatch")  # of the task
     assert whole.result == (place / OUTPUT).read_bytes()

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """``T² · KL(softmax(teacher / T) ‖ softmax(student / T))``, the mean over rows.
+    """``T² · KL(softmax(teacher / T) ‖ softmax(student / T))``, the mean over rows; but
+    those that are nothing but zeros in both, as tasks have padding, do not count.
 
     T² keeps the gradient's size about the same at every temperature (Hinton, Vinyals,
     Dean: "Distilling the Knowledge in a Neural Network").  Teacher and student are to
@@ -23,15 +24,12 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     Returns:
         A 0-d float32 tensor, at least 0 up to rounding.
     """
-    classes = student.shape[-1]
+    teacher = teacher.detach()
     log_q = functional.log_softmax(student.float() / temperature, dim=-1)
-    log_p = functional.log_softmax(teacher.detach().float() / temperature, dim=-1)
-    return temperature**2 * functional.kl_div(
-        log_q.reshape(-1, classes),
-        log_p.reshape(-1, classes),
-        reduction="batchmean",
-        log_target=True,
-    )
+    log_p = functional.log_softmax(teacher.float() / temperature, dim=-1)
+    total = functional.kl_div(log_q, log_p, reduction="sum", log_target=True)
+    counted = (student.detach() != 0).any(-1) | (teacher != 0).any(-1)
+    return temperature**2 * total / counted.sum().clamp(min=1)
 
 
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:

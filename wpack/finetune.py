@@ -25,7 +25,7 @@ from .batches import Batches
 from .coded import Coded
 from .data import fingerprint
 from .devices import place
-from .errors import TrainingError
+from .errors import TrainingError, WpackError
 from .evaluate import blaming, evaluate
 from .events import Evaluated, Event, Finished, Note
 from .keeping import Keeping
@@ -280,10 +280,22 @@ class _Job:
 
     def _read(self) -> Iterator[Event]:
         """Tell of the steps taken since the last time."""
-        for step in self.meter.read():
+        steps = self.meter.read()
+        for step in steps:
             if not math.isfinite(step.loss):
-                what = f"the loss is {step.loss} at step {step.step}{self.keeping.kept}"
-                where = self.keeping.where
-                hint = "Lower finetune.optimizer.lr, or set finetune.clip_norm"
-                raise self.processes.told(TrainingError(what, where=where, hint=hint))
+                raise self._hopeless(
+                    f"the loss is {step.loss} at step {step.step}",
+                    "Lower finetune.optimizer.lr, or set finetune.clip_norm",
+                )
             yield from self.keeping.tell(step)
+        if steps and self.training.overflows:
+            raise self._hopeless(
+                f"all gradients overflow float16 up to step {steps[-1].step}",
+                "Set finetune.precision to bfloat16 or float32",
+            )
+
+    def _hopeless(self, what: str, hint: str) -> WpackError:
+        """Training cannot go on."""
+        what += self.keeping.kept
+        error = TrainingError(what, where=self.keeping.where, hint=hint)
+        return self.processes.told(error)

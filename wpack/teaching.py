@@ -35,14 +35,14 @@ class Answer:
         indices: Numbers of the batch's examples, ``(examples,)`` int64, on the CPU.
         inputs: What the teacher is to be called with: :meth:`Teaching.inputs`.
         outputs: What it returned.
-        loss: The task's, 0-d.
+        loss: The task's, 0-d; None where :attr:`Teaching.is_alone`.
     """
 
     indices: Tensor
     batch: Any
     inputs: Any
     outputs: Any
-    loss: Tensor
+    loss: Tensor | None
 
 
 class Teaching:
@@ -118,6 +118,11 @@ class Teaching:
         nbytes = self._known.values.nbytes
         yield f"the teacher's logits are kept in memory, {nbytes:,} bytes"
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing is learnt from the task's own loss, which labels may lack."""
+        return self.spec.weight == 1
+
     def inputs(self, inputs: Any) -> Any:
         """What the teacher is to be called with after a student was called with these,
         and may have written to them."""
@@ -155,8 +160,17 @@ class Teaching:
                 f" {tuple(taught.shape)}",
                 where="finetune.distill",
             )
+        if logits.shape[-1] < 2 and self.spec.weight > 0:
+            raise TrainingError(
+                f"logits of shape {tuple(logits.shape)} have nothing to teach: of one"
+                " class, all are sure",
+                where="finetune.distill",
+                hint="Set it to null, or its weight to 0 where there are hints",
+            )
         distance = divergence(logits, taught, self.spec.temperature)
-        loss = blend(answer.loss, distance, self.spec.weight)
+        loss = distance
+        if answer.loss is not None:
+            loss = blend(answer.loss, distance, self.spec.weight)
         return loss + self._hints.loss(progress) if self._hints else loss
 
     @torch.no_grad()

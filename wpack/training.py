@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +15,7 @@ from .batches import Batches
 from .coded import Coded
 from .data import Data
 from .devices import Placement
-from .errors import TrainingError, UsageError
+from .errors import TrainingError
 from .gradual import Gradual
 from .optimizers import (
     load_state_tensors,
@@ -31,9 +29,12 @@ from .spec.recipe import FinetuneSpec
 from .speed import quicken
 from .states import prefixed, stripped
 from .stopping import Stop
-from .tasks import Task, call_model
+from .tasks import Task, call_model, loss_of
 from .teaching import Answer, Teaching
 from .tie import Tied
+
+#: Of the loss, in float16: from 65,536 on, it takes 20 steps without a finite gradient.
+LEAST_SCALE = 0.1
 
 # What random numbers are for here; fetching a batch has other uses.
 _DROPOUT = 2
@@ -98,7 +99,7 @@ class Training:
             placement.device.type, enabled=placement.precision == "float16"
         )
         self._gradual = Gradual(student, recipe.gradual)
-        self._task_loss = _smoothed(task, recipe.label_smoothing)
+        self._task_loss = loss_of(task, recipe.label_smoothing)
         self._teaching = (
             Teaching(teacher, student, task, recipe.distill, placement)
             if recipe.distill
@@ -181,9 +182,9 @@ class Training:
         listening = teaching.listening() if teaching else nullcontext()
         with listening, self.placement.autocast():
             outputs = call_model(self.student, inputs)
-            loss = self._task_loss(outputs, batch)
-        if teaching is None:
-            return loss
+            if teaching is None:
+                return self._task_loss(outputs, batch)
+            loss = None if teaching.is_alone else self._task_loss(outputs, batch)
         answer = Answer(indices, batch, taught, outputs, loss)
         return teaching.loss(answer, self.step / self.steps)
 
@@ -199,6 +200,12 @@ class Training:
         self._quickened.close()
         if self._teaching is not None:
             self._teaching.close()
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the gradients of float16 have overflowed step by step, and nothing is
+        learnt: each such step halves the scale of the loss."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() < LEAST_SCALE
 
     @contextmanager
     def as_stored(self) -> Iterator[dict[str, Tensor]]:
@@ -294,14 +301,3 @@ class Training:
         if values["scaler"]:  # of float16
             self.scaler.load_state_dict(values["scaler"])
         self.step = step
-
-
-def _smoothed(task: Task, share: float) -> Callable[[Any, Any], Tensor]:
-    """The task's loss, with label smoothing where that is asked for."""
-    if not share:
-        return task.loss
-    if "label_smoothing" not in inspect.signature(task.loss).parameters:
-        raise UsageError(
-            "the task's loss takes no label_smoothing", where="finetune.label_smoothing"
-        )
-    return partial(task.loss, label_smoothing=share)

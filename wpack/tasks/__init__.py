@@ -42,9 +42,11 @@ come with wpack, named by their file: ``task: {name: image-classification, ...}`
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,6 +64,7 @@ __all__ = [
     "Task",
     "TensorData",
     "call_model",
+    "loss_of",
     "make_task",
     "names",
     "split",
@@ -131,7 +134,8 @@ class Task(Protocol):
 
     def logits(self, outputs: Any, batch: Any) -> Tensor:
         """What the loss sees and what distillation compares with the teacher's:
-        ``(rows, classes)``, a row for each of :meth:`targets`."""
+        ``(rows, classes)``, a row for each of :meth:`targets`.  Rows that do not count,
+        such as padding, are to be zeros; distillation leaves them out."""
         logits: Tensor = getattr(outputs, "logits", outputs)
         return logits
 
@@ -174,6 +178,21 @@ def call_model(model: Callable[..., Any], inputs: Any) -> Any:
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(inputs)
+
+
+def loss_of(task: Task, label_smoothing: float) -> Callable[[Any, Any], Tensor]:
+    """A task's loss, with label smoothing where that is asked for.
+
+    Raises:
+        UsageError: The task's loss does not know it.
+    """
+    if not label_smoothing:
+        return task.loss
+    if "label_smoothing" not in inspect.signature(task.loss).parameters:
+        raise UsageError(
+            "the task's loss takes no label_smoothing", where="finetune.label_smoothing"
+        )
+    return partial(task.loss, label_smoothing=label_smoothing)
 
 
 def split(task: Task, name: str) -> Data | None:
