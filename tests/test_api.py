@@ -216,25 +216,6 @@ def test_an_interrupted_run_gives_the_same_file(
     assert digest(whole) == digest(parts)
 
 
-def test_another_task_is_not_resumed_unseen(checkpoint: Path, tmp_path: Path) -> None:
-    """T05: nor is one that was named beside the spec, though its data are the same."""
-    output, polls = tmp_path / "m.wpool", iter([0] * 5)
-    with pytest.raises(Interrupted):
-        list(
-            api.finetune(
-                checkpoint,
-                training_spec(),
-                output,
-                task="tests.jobs:points",
-                stop=lambda: next(polls, 130),
-            )
-        )
-    with pytest.raises(
-        UsageError, match=r'task: "tests\.jobs:points" in the run, null'
-    ):
-        list(api.finetune(checkpoint, training_spec(), output, resume="auto"))
-
-
 def test_finetune_goes_on_from_a_wpool(checkpoint: Path, tmp_path: Path) -> None:
     """The pools start as the file has them; another plan is refused."""
     packed, output = tmp_path / "m.wpool", tmp_path / "n.wpool"

@@ -225,3 +225,52 @@ def test_cut_of_something_else() -> None:
         " Its first dimension must count examples; or train in one process, with"
         " finetune.accumulate: 1"
     ) == str(caught.value)
+
+
+class Sent:
+    """A batch of its own kind, which is moved as tensors are."""
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points
+
+    def to(self, *_: Any, **__: Any) -> Sent:
+        """Where it is."""
+        return self
+
+
+class Sending(Items):
+    """Items in such batches."""
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Any:
+        return Sent(torch.rand(len(indices)) + indices)
+
+
+def test_cut_of_a_kind_of_its_own() -> None:
+    """It would go whole with every part."""
+    with pytest.raises(TrainingError, match="a batch that is a Sent cannot be shared"):
+        cut(Sent(torch.zeros(3)), 3, slice(1, 3))
+
+
+def test_fingerprint_of_a_kind_of_its_own() -> None:
+    """It is of what the batch holds, not of where it lies; and what data draw from
+    torch's global generator is the same each time, and leaves that alone."""
+    before = torch.get_rng_state()
+    one, other = fingerprint(Sending()), fingerprint(Sending())
+
+    assert one == other
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Arrow(Items):
+    """Items with a ``batch`` as ``datasets.Dataset`` has it."""
+
+    def batch(self, batch_size: int, drop_last_batch: bool = False) -> Any:
+        """A data set of batches."""
+        pytest.fail("asked for batches of batches")
+
+
+def test_data_with_another_batch() -> None:
+    """They are fetched one by one."""
+    data = as_data(Arrow(), "train")
+
+    assert isinstance(data, ItemData)

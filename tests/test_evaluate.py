@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -130,5 +131,44 @@ def test_t10_out_of_memory() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate …")
 
     assert (
-        "step 3: the device is out of memory. Set a smaller finetune.batch_size"
+        "step 3: the device is out of memory. Set a smaller finetune.batch_size or, for"
+        " evaluation, finetune.eval_batch_size"
     ) == str(caught.value)
+
+
+class Whole(Sums):
+    """A metric of a batch."""
+
+    def metrics(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        return {"mean": outputs.mean()}
+
+
+def test_a_metric_of_a_whole_batch() -> None:
+    """Batches of 3, 3 and 1 would weigh the same."""
+    with pytest.raises(TrainingError) as caught:
+        measure(Whole())
+
+    assert (
+        "metrics: the task's metric 'mean' is one value for a batch of 3, not one for"
+        " each row. Return it before its mean is taken: batches may have other sizes"
+    ) == str(caught.value)
+
+
+class Masked(Task):
+    """A classifier's targets, of which some do not count."""
+
+    def model(self) -> nn.Module:
+        return nn.Identity()
+
+    def data(self, split: str) -> TensorData:
+        logits = torch.eye(4) * 9
+        return TensorData(logits, torch.tensor([0, -100, 2, -100]))
+
+
+def test_targets_that_do_not_count() -> None:
+    """They are in no metric; those that are there are all right."""
+    found = measure(Masked())
+
+    assert 1.0 == found["accuracy"]
+    expected = math.log1p(3 * math.exp(-9))
+    assert found["loss"] == pytest.approx(expected, rel=1e-3)

@@ -267,3 +267,30 @@ def test_stopped() -> None:
         measured(task.model(), task, stop=lambda: 130)
 
     assert 130 == caught.value.exit_code
+
+
+class Scaled(Softmax):
+    """Batches with a number for all examples."""
+
+    def data(self, split: str) -> Any:
+        tensors = super().data(split).tensors
+
+        class Batches:
+            def __len__(self) -> int:
+                return EXAMPLES
+
+            def batch(self, indices: Tensor, generator: torch.Generator) -> Any:
+                return (*(tensor[indices] for tensor in tensors), torch.tensor(1.0))
+
+        return Batches()
+
+
+@pytest.mark.parametrize("wrap", [nn.Sequential, Stubborn])
+def test_a_number_for_all_examples(wrap: Any) -> None:
+    """It goes with each of them, computed together or one by one."""
+    model = wrap(Softmax().model())
+    expected = measured(model, Softmax())
+    found = measured(model, Scaled())
+
+    for name, value in expected.items():
+        assert value == pytest.approx(found[name], rel=1e-5)

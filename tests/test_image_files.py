@@ -42,6 +42,14 @@ def test_folder(tmp_path: Path) -> None:
     assert [0, 0, 1] == labels.tolist()
 
 
+def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
+    """Notebooks and file managers leave them."""
+    for name in (".ipynb_checkpoints", "b"):
+        picture(tmp_path / name / "1.png", (2, 2), WHITE)
+
+    assert ["b"] == class_names(tmp_path)
+
+
 def test_folder_without_classes(tmp_path: Path) -> None:
     """A folder that has no sub-folders, or is not there, is no image folder."""
     with pytest.raises(TrainingError) as caught:

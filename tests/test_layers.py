@@ -38,10 +38,10 @@ ROWS: tuple[tuple[str, str], ...] = (
     ),
     (
         "L3",
-        "sampling data references architectures"
+        "sampling data references windows architectures"
         " cropping augmentation mixing images image_files"
         " processes meter reads residuals weights binding slots tie gradual text"
-        " transformers_folder vocabulary corpus windows tasks devices"
+        " transformers_folder vocabulary corpus tasks devices"
         " optimizers averaging states runs followed batches scores evaluate latent"
         " coded distill untouched halving hints known_logits teaching speed"
         " training keeping finetune pool_file loader loading student scratch fisher"

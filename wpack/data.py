@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -142,8 +143,16 @@ def cut(batch: Any, count: int, rows: slice) -> Any:
     no tensor, go with every part.
 
     Raises:
-        TrainingError: A tensor has another number of rows.
+        TrainingError: A tensor has another number of rows, or the batch is an object of
+            its own kind.
     """
+    if hasattr(batch, "to") and not isinstance(batch, Tensor | Mapping):
+        raise TrainingError(
+            f"a batch that is a {type(batch).__name__} cannot be shared out",
+            where="data",
+            hint="Make it a tuple or a dict of tensors; or train in one process, with"
+            " finetune.accumulate: 1",
+        )
 
     def own(tensor: Tensor) -> Tensor:
         if tensor.ndim and len(tensor) != count:
@@ -165,7 +174,7 @@ def as_data(found: Any, split: str) -> Data:
     Raises:
         TrainingError: It has neither ``batch`` nor ``__getitem__``, or no length.
     """
-    if isinstance(found, Data):
+    if isinstance(found, Data) and not _cuts_batches(found):
         return found
     if hasattr(found, "__len__") and hasattr(found, "__getitem__"):
         return ItemData(found)
@@ -174,6 +183,12 @@ def as_data(found: Any, split: str) -> Data:
         where=f"data({split!r})",
         hint="It needs __len__, and batch or __getitem__",
     )
+
+
+def _cuts_batches(found: Any) -> bool:
+    """Whether its ``batch`` is another method: a ``datasets.Dataset`` has one that
+    makes a data set of batches."""
+    return "batch_size" in inspect.signature(found.batch).parameters
 
 
 def rows(batch: Any) -> int:
@@ -194,7 +209,8 @@ def fingerprint(data: Data, examples: int = 32) -> str:
     digest = hashlib.sha256(str(count).encode())
     if count:
         indices = torch.arange(min(examples, count)) * count // min(examples, count)
-        _update(digest, data.batch(indices, torch.Generator().manual_seed(0)))
+        with sampling.seeded(_CPU, 0):
+            _update(digest, data.batch(indices, torch.Generator().manual_seed(0)))
     return digest.hexdigest()
 
 
@@ -218,6 +234,8 @@ def _update(digest: Any, batch: Any) -> None:
     elif isinstance(batch, Sequence) and not isinstance(batch, str):
         for value in batch:
             _update(digest, value)
+    elif hasattr(batch, "to"):  # a batch of one's own kind
+        _update(digest, vars(batch))
     else:
         digest.update(str(batch).encode())
 

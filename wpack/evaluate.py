@@ -16,6 +16,13 @@ from .processes import ALONE, Processes
 from .stopping import Interrupted, Stop, never
 from .tasks import Task, call_model
 
+_CPU = torch.device("cpu")
+
+MIXED = (
+    "Networks in half precision are trained in float32: set finetune.precision to"
+    " bfloat16, or have the task's inputs in float32"
+)
+
 
 def evaluate(
     model: nn.Module,
@@ -62,11 +69,20 @@ def evaluate(
                 if rows.start == rows.stop:
                     continue
                 generator = sampling.generator(begin)
-                batch = placement.move(part(data, indices, generator, rows))
+                with sampling.seeded(_CPU, begin):
+                    batch = placement.move(part(data, indices, generator, rows))
                 with placement.autocast():
                     outputs = call_model(model, task.inputs(batch))
                     values = task.metrics(outputs, batch)
                 for name, value in values.items():
+                    if value.ndim == 0:
+                        raise TrainingError(
+                            f"the task's metric {name!r} is one value for a batch of"
+                            f" {len(indices)}, not one for each row",
+                            where="metrics",
+                            hint="Return it before its mean is taken: batches may have"
+                            " other sizes",
+                        )
                     # Left on the device: reading them one by one would wait each time.
                     sums.setdefault(name, []).append(_sum(value))
                     counts[name] = counts.get(name, 0) + value.numel()
@@ -102,13 +118,15 @@ def blaming(where: str) -> Iterator[None]:
         raise TrainingError(
             "the device is out of memory",
             where=where,
-            hint="Set a smaller finetune.batch_size",
+            hint="Set a smaller finetune.batch_size or, for evaluation,"
+            " finetune.eval_batch_size",
         ) from error
     except Exception as error:
+        is_mixed = isinstance(error, RuntimeError) and "same dtype" in str(error)
         raise TrainingError(
             f"{type(error).__name__}: {error}".rstrip(": "),
             where=where,
-            hint="--debug shows the traceback",
+            hint=MIXED if is_mixed else "--debug shows the traceback",
         ) from error
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch.func import functional_call, grad, vmap
 
 from . import sampling
 from .arrangement import POOL_PREFIX
-from .data import Data, converted
+from .data import Data, converted, cut
 from .devices import Placement
 from .errors import TrainingError, WpackError
 from .evaluate import blaming
@@ -141,11 +140,11 @@ def together(model: nn.Module, task: Task, batch: Any) -> Gradients:
     """Gradients of all examples of a batch, by ``torch.func``."""
 
     tensors: list[Tensor] = []
-    converted(batch, tensors.append)
+    converted(batch, lambda tensor: tensors.extend([tensor] if tensor.ndim else []))
 
     def loss(parameters: dict[str, Tensor], example: list[Tensor]) -> Tensor:
         rows = iter(example)
-        alone = converted(batch, lambda _: next(rows).unsqueeze(0))
+        alone = converted(batch, lambda t: next(rows).unsqueeze(0) if t.ndim else t)
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             return functional_call(model, parameters, arguments, keywords)
@@ -169,7 +168,7 @@ def one_by_one(model: nn.Module, task: Task, batch: Any) -> Iterator[Gradients]:
     model.requires_grad_(True)
     try:
         for row in range(_rows(batch)):
-            alone = converted(batch, itemgetter(slice(row, row + 1)))
+            alone = cut(batch, _rows(batch), slice(row, row + 1))
             loss = task.loss(call_model(model, task.inputs(alone)), alone)
             found = torch.autograd.grad(
                 loss, list(parameters.values()), allow_unused=True
@@ -185,7 +184,7 @@ def one_by_one(model: nn.Module, task: Task, batch: Any) -> Iterator[Gradients]:
 
 def _rows(batch: Any) -> int:
     sizes: list[int] = []
-    converted(batch, lambda tensor: sizes.append(len(tensor)))
+    converted(batch, lambda tensor: sizes.extend(tensor.shape[:1]))
     return min(sizes)
 
 

@@ -26,14 +26,18 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 
 
 def class_names(folder: Path) -> list[str]:
-    """The classes of an image folder: its sub-folders, sorted.
+    """The classes of an image folder: its sub-folders, sorted, but hidden ones.
 
     Raises:
         TrainingError: There is no such folder, or nothing in it.
     """
     if not folder.is_dir():
         raise TrainingError("there is no such folder", where=folder)
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    found = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
     if not found:
         raise TrainingError("has no folders, one for each class", where=folder)
     return found

@@ -20,7 +20,7 @@ from .spec.distilling import TASK
 from .tasks import Task
 from .tensors import DType, TensorInfo, blocks, from_float
 from .tie import Tied
-from .weight_file import WeightFile
+from .weight_file import PooledWeights, WeightFile
 
 
 def fill(module: nn.Module, weights: WeightFile) -> nn.Module:
@@ -66,8 +66,28 @@ def teacher_of(
         return fill(task.model(), weights)
     if distill.teacher == TASK:
         return _own_teacher(task)
-    with weight_file.opened(spec.beside(distill.teacher), limits=limits) as other:
-        return fill(task.model(), other)
+    path = spec.beside(distill.teacher)
+    try:
+        with weight_file.opened(path, limits=limits) as other:
+            return fill(task.model(), other)
+    except UsageError as error:  # There is no --key for a teacher.
+        hint = error.hint.partition("--key ")
+        if not hint[1]:
+            raise
+        raise UsageError(
+            error.what,
+            where=path,
+            hint="Save the one that is to teach in a file of its own",
+        ) from None
+
+
+def is_own_teacher(recipe: FinetuneSpec, weights: WeightFile) -> bool:
+    """Whether a network that is tied already is to learn from itself."""
+    return (
+        isinstance(weights, PooledWeights)
+        and recipe.distill is not None
+        and recipe.distill.teacher is None
+    )
 
 
 def _own_teacher(task: Task) -> nn.Module:
@@ -90,13 +110,15 @@ def tie(
     *,
     gradually: bool = False,
 ) -> Tied:
-    """The module with its pooled weights tied.
+    """The module with its pooled weights tied, and none in half precision: what is kept
+    trains in float32, as pools do, and is rounded when it is stored.
 
     Args:
         backing: Pool → ``(backing,)``, float32 or float64.
         gradually: Whether the weights it has now are to fade out
             (:mod:`wpack.gradual`).
     """
+    widen(module)
     # Tying puts other tensors in their place.
     original = {name: slot.tensor for name, slot in slots(module)} if gradually else {}
     values = {name: torch.from_numpy(value) for name, value in backing.items()}
@@ -104,6 +126,14 @@ def tie(
     if gradually:
         tied.loosen(original)
     return tied
+
+
+def widen(module: nn.Module) -> None:
+    """Make float32 of all parameters and buffers in half precision, where they are:
+    steps of a training are lost in the rounding of a bfloat16."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dtype in (torch.bfloat16, torch.float16):
+            tensor.data = tensor.data.float()
 
 
 def storage_dtypes(student: nn.Module) -> dict[str, torch.dtype]:

@@ -22,6 +22,7 @@ from .known_logits import DEFAULT_LIMIT, KnownLogits, know
 from .schedule import SHAPES
 from .spec import DistillSpec, HintsSpec
 from .stopping import Stop
+from .student import widen
 from .tasks import Task, call_model
 from .tie import Tied
 from .untouched import Untouched
@@ -80,7 +81,9 @@ class Teaching:
             self.placement = replace(placement, precision=spec.precision)
         self.teacher = teacher.to(placement.device).eval().requires_grad_(False)
         self._halving: Halving | None = None
-        if (precision := self.placement.precision) != "float32":
+        if (precision := self.placement.precision) == "float32":
+            widen(teacher)
+        else:
             device = placement.device.type
             self._halving = Halving(teacher, getattr(torch, precision), device)
         self._hints = _Hints(spec.hints, student, teacher) if spec.hints else None

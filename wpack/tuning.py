@@ -37,7 +37,7 @@ from .source import version
 from .spec import FinetuneSpec, Spec
 from .starting import Start, starting_point, weighted
 from .stopping import Stop, never
-from .student import fill, stored, teacher_of, tie
+from .student import fill, is_own_teacher, stored, teacher_of, tie
 from .tasks import Task, make_task, split
 from .tie import Tied
 from .weight_file import PlainWeights, PooledWeights
@@ -66,7 +66,7 @@ def finetune(
     job = _task(spec, recipe, task)
     if path is None:
         _check_scratch(recipe)
-    folder = Path(resume) if resume not in (None, "auto") else run
+    folder = _folder(run, resume)
     # A refused folder must not cost the reading of the checkpoint.
     session = FollowedRun(
         folder or f"{os.fspath(output)}.run",
@@ -137,6 +137,11 @@ def _begin(
     start = starting_point(setting.spec, file, seed)
     for note in start.notes:
         yield Note(note)
+    if is_own_teacher(recipe, file):
+        yield Note(
+            "the .wpool is its own teacher: it keeps what it does already; name another"
+            " in finetune.distill.teacher, or set finetune.distill to null"
+        )
     importance: dict[str, np.ndarray] = {}
     if asks_fisher(setting.spec, start.plan):
         importance = yield from measured(
@@ -162,6 +167,19 @@ def _begin(
         )
         yield Note(told)
     return start, student, importance
+
+
+def _folder(run: StrPath | None, resume: str | None) -> StrPath | None:
+    """Of the run, where one was named."""
+    if resume in (None, "auto"):
+        return run
+    if run is not None and Path(run).resolve() != Path(resume).resolve():
+        raise UsageError(
+            f"the run of {resume} cannot go on in {os.fspath(run)}",
+            where="--resume",
+            hint="Give --resume alone, or --resume auto with --run",
+        )
+    return Path(resume)
 
 
 def _check_scratch(recipe: FinetuneSpec) -> None:

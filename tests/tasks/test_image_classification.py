@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from wpack.cropping import ResizedCrop
 from wpack.data import TensorData
-from wpack.errors import SpecError, UsageError
+from wpack.errors import SpecError, TrainingError, UsageError
 from wpack.events import Event, Step
 from wpack.finetune import finetune
 from wpack.image_files import ImageFiles
@@ -131,6 +131,25 @@ def test_image_folders(tmp_path: Path) -> None:
     assert (1, 3, 4, 3) == images.shape
     assert [1] == labels.tolist()
     assert [0, 1] == made.data("train").tensors[1].tolist()
+
+
+def test_class_without_images(tmp_path: Path) -> None:
+    """It would shift the labels of all others: a mistake in training data alone."""
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / split / name / "1.png")
+        (tmp_path / split / "aa").mkdir()
+    made = task(tmp_path, train="train", validation="val", size=4)
+    with pytest.raises(TrainingError, match=r"train: class 'aa' has no images\."):
+        made.data("train")
+    (tmp_path / "train" / "aa").rmdir()
+    (tmp_path / "val" / "aa").rmdir()
+    (tmp_path / "val" / "a" / "1.png").unlink()
+
+    assert [1] == task(tmp_path, train="train", validation="val", size=4).data(
+        "validation"
+    ).tensors[1].tolist()
 
 
 def test_model(arrays: Path) -> None:

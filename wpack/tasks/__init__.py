@@ -56,6 +56,7 @@ from torch.nn import functional
 from .. import references
 from ..data import Data, ItemData, TensorData, as_data, rows
 from ..errors import TrainingError, UsageError
+from ..windows import IGNORED
 
 __all__ = [
     "SPLITS",
@@ -154,8 +155,11 @@ class Task(Protocol):
 
     def metrics(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         """One value a row, ``(rows,)``, for each metric, or for the rows that count; a
-        metric of a whole split is the mean over all of them."""
+        metric of a whole split is the mean over all of them.  Targets of -100 do not
+        count, in the loss neither."""
         logits, targets = self.logits(outputs, batch).float(), self.targets(batch)
+        counted = targets != IGNORED
+        logits, targets = logits[counted], targets[counted]
         return {
             "accuracy": logits.argmax(-1) == targets,
             "loss": functional.cross_entropy(logits, targets, reduction="none"),

@@ -48,7 +48,7 @@ from ..architectures import make_model
 from ..augmentation import colour_changes, erasing_changes
 from ..cropping import ResizedCrop
 from ..data import Data, TensorData
-from ..errors import UsageError
+from ..errors import TrainingError, UsageError
 from ..image_files import ImageFiles, class_names, list_images
 from ..images import Preprocess, load_arrays
 from ..mixing import Mixing, cross_entropy
@@ -221,7 +221,16 @@ class ImageClassification(Task):
             train = self._sources["train"]
             root = train["path"] if isinstance(train, Mapping) else str(train)
             self._classes = class_names(self._folder / root)
-        return list_images(path, self._classes, self._size, self._crop_pct)
+        found = list_images(path, self._classes, self._size, self._crop_pct)
+        seen = set(found.labels.tolist())
+        empty = [n for label, n in enumerate(self._classes) if label not in seen]
+        if empty and split == "train":
+            raise TrainingError(
+                f"class {empty[0]!r} has no images",
+                where=path,
+                hint="Remove the folder if it is no class, or put images into it",
+            )
+        return found
 
     def _check_channels(self, channels: int) -> None:
         for name in ("mean", "std"):
