@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -172,3 +173,18 @@ def test_targets_that_do_not_count() -> None:
     assert 1.0 == found["accuracy"]
     expected = math.log1p(3 * math.exp(-9))
     assert found["loss"] == pytest.approx(expected, rel=1e-3)
+
+
+class Deriving(Sums):
+    """A task that derives a metric as numpy and torch have numbers."""
+
+    def derived(self, means: Any) -> Any:
+        return {"one": np.float32(0.5), "two": torch.tensor(2.0)}
+
+
+def test_derived_metrics_are_numbers() -> None:
+    """Whatever kind the task gives, a log can hold them; what is none is its fault."""
+    found = measure(Deriving())
+
+    assert (0.5, 2.0) == (found["one"], found["two"])
+    assert {float} == {type(value) for value in found.values()}

@@ -111,7 +111,9 @@ def test_two_processes(tmp_path: Path) -> None:
         other.start(CONFIG)
     run.close()
 
-    assert f"{run.folder}: another process is writing to this run" == str(caught.value)
+    assert f"{run.folder}: another process is writing to this run. Wait" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(

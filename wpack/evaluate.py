@@ -93,7 +93,8 @@ def evaluate(
     }
     means = _means(processes.gather(own))
     with blaming("evaluation"):
-        return {**means, **task.derived(means)}
+        derived = task.derived(means)
+        return {**means, **{name: float(value) for name, value in derived.items()}}
 
 
 def _means(found: Sequence[Mapping[str, tuple[list[float], int]]]) -> dict[str, float]:

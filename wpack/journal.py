@@ -53,7 +53,9 @@ class Journal:
         except BlockingIOError:
             os.close(self._fd)
             raise UsageError(
-                "another process is writing to this run", where=path.parent
+                "another process is writing to this run",
+                where=path.parent,
+                hint="Wait for it to end, or name another folder: --run",
             ) from None
         except OSError:
             pass  # a filesystem without locks

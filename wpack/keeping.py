@@ -25,6 +25,7 @@ class Keeping:
         self.run = run
         self._every, self._steps = every, steps
         self._saved = self._tried = -1
+        self._is_logged = True
 
     @property
     def where(self) -> Path | None:
@@ -80,12 +81,16 @@ class Keeping:
             yield from self.tell(Saved(step, path))
 
     def tell(self, event: Event) -> Iterator[Event]:
-        """Log an event, then yield it; a log that cannot be written is told of."""
+        """Log an event, then yield it; a log that cannot be written is told of, once
+        until it can."""
         try:
             if self.run is not None:
                 self.run.log(event.record())
+            self._is_logged = True
         except StorageError as error:
-            yield Note(str(error))
+            if self._is_logged:
+                yield Note(f"{error}; training goes on")
+            self._is_logged = False
         yield event
 
     def close(self) -> None:
