@@ -17,6 +17,7 @@ from wpack.data import (
     fingerprint,
     part,
     rows,
+    sha256,
 )
 from wpack.errors import TrainingError
 
@@ -238,6 +239,19 @@ class Sent:
         return self
 
 
+class Slotted:
+    """Another kind, without attributes."""
+
+    __slots__ = ()
+
+    def to(self, *_: Any, **__: Any) -> Slotted:
+        """Where it is."""
+        return self
+
+    def __str__(self) -> str:
+        return "slotted"
+
+
 class Sending(Items):
     """Items in such batches."""
 
@@ -245,10 +259,11 @@ class Sending(Items):
         return Sent(torch.rand(len(indices)) + indices)
 
 
-def test_cut_of_a_kind_of_its_own() -> None:
-    """It would go whole with every part."""
-    with pytest.raises(TrainingError, match="a batch that is a Sent cannot be shared"):
-        cut(Sent(torch.zeros(3)), 3, slice(1, 3))
+@pytest.mark.parametrize("found", [Sent(torch.zeros(3)), Slotted()])
+def test_cut_of_a_kind_of_its_own(found: Any) -> None:
+    """It would go whole with every part, on its own or inside another."""
+    with pytest.raises(TrainingError, match=r"^data: what is a S\w+ in a batch cannot"):
+        cut((torch.zeros(3), {"a": [found]}), 3, slice(1, 3))
 
 
 def test_fingerprint_of_a_kind_of_its_own() -> None:
@@ -259,6 +274,7 @@ def test_fingerprint_of_a_kind_of_its_own() -> None:
 
     assert one == other
     assert torch.equal(before, torch.get_rng_state())
+    assert sha256(Slotted()) == sha256("slotted") != sha256(Sent(torch.zeros(3)))
 
 
 class Arrow(Items):

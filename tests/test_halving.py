@@ -91,6 +91,58 @@ def test_a_layer_that_is_called_either_way() -> None:
     assert torch.float32 == network.weight.dtype
 
 
+class Standardised(nn.Linear):
+    """A layer that makes its product of something else than its weight."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight - self.weight.mean(), self.bias)
+
+
+@torch.no_grad()
+def test_a_layer_with_a_forward_of_its_own() -> None:
+    """It may look at its weight in another way; be it by class or by hand."""
+    patched, plain = nn.Linear(5, 5), nn.Linear(5, 5)
+    patched.forward = lambda x: nn.functional.linear(x, patched.weight * 2)  # type: ignore[method-assign]
+    network = nn.Sequential(Standardised(5, 5), patched, plain)
+    found = Halving(network, torch.bfloat16, "cpu")
+    with found.watching(), torch.autocast("cpu"):
+        network(torch.ones(3, 5))
+
+    assert ["2.weight"] == [
+        name for name, p in network.named_parameters() if p.dtype == torch.bfloat16
+    ]
+
+
+@torch.no_grad()
+def test_another_autocast_inside() -> None:
+    """What is computed in float16 is not rounded to bfloat16."""
+    network = nn.Linear(5, 5)
+    found = Halving(network, torch.bfloat16, "cpu")
+    with found.watching(), torch.autocast("cpu", dtype=torch.float16):
+        network(torch.ones(5))
+
+    assert torch.float32 == network.weight.dtype
+
+
+@pytest.mark.parametrize("width", [8, 6])
+@torch.no_grad()
+def test_attention(width: int) -> None:
+    """torch's own is a product of all its matrices, though it calls no linear layer."""
+    network = nn.MultiheadAttention(8, 2, kdim=width, vdim=width).eval()
+    x, y = torch.randn(3, 2, 8), torch.randn(4, 2, width)
+    found = Halving(network, torch.bfloat16, "cpu")
+    outputs = []
+    for _ in range(2):
+        with found.watching(), torch.autocast("cpu"):
+            outputs.append(network(x, y, y)[0])
+
+    assert torch.equal(*outputs)
+    assert {p.ndim == 2 for p in network.parameters() if p.dtype != torch.float32} == {
+        True
+    }
+    assert all(p.dtype == torch.bfloat16 for p in network.parameters() if p.ndim == 2)
+
+
 @torch.no_grad()
 def test_gpt2s_layers() -> None:
     """transformers has a linear layer of its own."""

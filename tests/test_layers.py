@@ -43,7 +43,7 @@ ROWS: tuple[tuple[str, str], ...] = (
         " processes meter reads residuals weights binding slots tie gradual text"
         " transformers_folder vocabulary corpus tasks devices"
         " optimizers averaging states runs followed batches scores evaluate latent"
-        " coded distill untouched halving hints known_logits teaching speed"
+        " coded distill untouched halving overflow hints known_logits teaching speed"
         " training keeping finetune pool_file loader loading student scratch fisher"
         " starting importance moments feed calibration calibrated tuning",
     ),

@@ -59,7 +59,7 @@ def test_hints_are_added(make: Any, anneal: bool, progress: float) -> None:
     pairs = zip(outputs_of(student, 2, 4, 5), outputs_of(teacher, 2, 4, 5), strict=True)
     hint = torch.stack([relative_error(*pair) for pair in pairs]).mean()
     share = (1 + math.cos(0.75 * math.pi)) / 2 if anneal else 1.0
-    distance = divergence(made.outputs, teacher(POINTS), 2.0)
+    distance = divergence(made.logits, teacher(POINTS), 2.0)
 
     expected = 0.75 * made.loss + 0.25 * distance + 3.0 * share * hint
     assert expected.item() == pytest.approx(loss.item(), rel=1e-5)
@@ -89,7 +89,7 @@ def test_hints_under_autocast() -> None:
     loss = found.loss(made, 0.0)
     loss.backward()
 
-    assert torch.bfloat16 == made.outputs.dtype
+    assert torch.bfloat16 == made.logits.dtype
     assert torch.float32 == loss.dtype
     assert loss.isfinite()
 
@@ -318,3 +318,39 @@ def test_one_logit_has_nothing_to_teach() -> None:
         teaching(student, teacher, weight=0.5).loss(made, 0.0)
 
     assert outputs.sum() == teaching(student, teacher, weight=0.0).loss(made, 0.0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_teachers_in_half_precision(precision: str, dtype: torch.dtype) -> None:
+    """One is called as it is where the run's precision is its own, and else widened."""
+    student, teacher = network(), network(5).to(dtype)
+    found = teaching(student, teacher, precision)
+    loss = found.loss(answer(found, student), 0.0)
+
+    assert loss.isfinite()
+    is_own = getattr(torch, precision) == dtype
+    assert (dtype if is_own else torch.float32) == teacher.get_parameter("1.bias").dtype
+
+
+class Inferring(nn.Module):
+    """A teacher whose forward pass is in inference mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x)
+
+
+def test_a_teacher_in_inference_mode() -> None:
+    """Its tensors have no versions; its hints are as good."""
+    student, teacher = Mixing(), Inferring()
+    found = teaching(student, teacher, weight=0.5, hints={"modules": ["layer"]})
+    for _ in range(2):
+        loss = found.loss(answer(found, student), 0.0)
+        loss.backward()
+
+    assert loss.isfinite()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.test_api import training_spec
 from tests.tiny import Points, network
 from wpack import api
-from wpack.errors import TrainingError, UsageError
+from wpack.errors import UsageError
 from wpack.events import Event, Finished, Note
 from wpack.spec import Spec, parse
 from wpack.stopping import Interrupted
@@ -162,9 +162,19 @@ def test_what_is_kept_in_half_precision_learns(
     assert "bfloat16" == str(stored["1.weight"])
 
 
-def test_inputs_in_half_precision(tmp_path: Path) -> None:
-    """A run in float32 says what to do about them."""
-    torch.save(half.model().state_dict(), tmp_path / "half.pt")
-    spec = halved("half", precision="float32")
-    with pytest.raises(TrainingError, match=r"set finetune\.precision to bfloat16, or"):
-        list(api.finetune(tmp_path / "half.pt", spec, tmp_path / "m.wpool"))
+@pytest.mark.parametrize("task", ["half", "wide"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_inputs_of_either_precision(tmp_path: Path, task: str, precision: str) -> None:
+    """A bfloat16 network may be fed with either, in everything that calls it: to
+    measure Fisher information, calibrate, teach, train and evaluate.  What training
+    found is what the file scores."""
+    source, output = tmp_path / "half.pt", tmp_path / "m.wpool"
+    torch.save(half.model().state_dict(), source)
+    spec = halved(task, precision=precision, calibrate=2, fisher="{samples: 8}")
+    found = parse(spec.text.replace("1.5,", "1.5, projection: fisher,"))
+    *_, last = api.finetune(source, found, output)
+    scores = api.evaluate(output, f"tests.test_tuning:{task}")
+
+    assert isinstance(last, Finished)
+    if precision == "float32":
+        assert last.after["test"] == pytest.approx(scores, abs=1e-6)

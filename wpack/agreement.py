@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def check(
     folder: Path,
     bound: Collection[str],
     allow_mismatch: bool,
-) -> Iterator[str]:
+) -> list[str]:
     """What the user has to know before a run goes on with a config.
 
     Args:
@@ -54,7 +54,7 @@ def check(
     """
     found = differences(started, config)
     if not found:
-        return
+        return []
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     shown = f"{'; '.join(found[:SHOWN])}{more}"
     fits = not any(text.partition(":")[0] in bound for text in found)
@@ -65,7 +65,7 @@ def check(
             where=folder,
             hint=f"Start a run in another folder{way}",
         )
-    yield f"{folder}: settings changed: {shown}"
+    return [f"{folder}: settings changed: {shown}"]
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from .moments import shifted
 from .plan import Plan
 from .spec import FinetuneSpec, Spec
 from .stopping import Stop
-from .student import fill, raw_blocks
+from .student import fill, network, raw_blocks
 from .tasks import Task, make_task, split
 from .tensors import DType, to_float
 from .tie import Tied
@@ -66,7 +66,7 @@ def kept_values(
         _feed(job, recipe, batches, place(device, "float32")),
         on_batch=lambda: on_bytes(plan.inflated_bytes, "calibrating"),
     )
-    model = fill(job.model(), original).to(feed.placement.device)
+    model = network(job, original).to(feed.placement.device)
     reference = observe(model, plan, feed)
     if not reference:
         on_bytes(batches * plan.inflated_bytes, "calibrating")
@@ -105,7 +105,7 @@ def calibrate_start(
     """
     feed = replace(_feed(job, recipe, recipe.calibrate, placement), stop=stop)
     where = placement.device
-    model = fill(job.model(), original).to(where)
+    model = network(job, original).to(where)
     reference = observe(model, student.plan, feed)
     student.to(where)
     state, coded = student.state_dict(), Coded(student, importance)

@@ -146,13 +146,6 @@ def cut(batch: Any, count: int, rows: slice) -> Any:
         TrainingError: A tensor has another number of rows, or the batch is an object of
             its own kind.
     """
-    if hasattr(batch, "to") and not isinstance(batch, Tensor | Mapping):
-        raise TrainingError(
-            f"a batch that is a {type(batch).__name__} cannot be shared out",
-            where="data",
-            hint="Make it a tuple or a dict of tensors; or train in one process, with"
-            " finetune.accumulate: 1",
-        )
 
     def own(tensor: Tensor) -> Tensor:
         if tensor.ndim and len(tensor) != count:
@@ -165,7 +158,24 @@ def cut(batch: Any, count: int, rows: slice) -> Any:
             )
         return tensor[rows] if tensor.ndim else tensor
 
+    _refuse_other_kinds(batch)
     return converted(batch, own)
+
+
+def _refuse_other_kinds(batch: Any) -> None:
+    """Raise for what :func:`converted` passes on as it is though it is a batch, too."""
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    if isinstance(batch, tuple | list):
+        for value in batch:
+            _refuse_other_kinds(value)
+    elif hasattr(batch, "to") and not isinstance(batch, Tensor):
+        raise TrainingError(
+            f"what is a {type(batch).__name__} in a batch cannot be shared out",
+            where="data",
+            hint="Make it a tuple or a dict of tensors; or train in one process, with"
+            " finetune.accumulate: 1",
+        )
 
 
 def as_data(found: Any, split: str) -> Data:
@@ -235,7 +245,7 @@ def _update(digest: Any, batch: Any) -> None:
         for value in batch:
             _update(digest, value)
     elif hasattr(batch, "to"):  # a batch of one's own kind
-        _update(digest, vars(batch))
+        _update(digest, getattr(batch, "__dict__", str(batch)))
     else:
         digest.update(str(batch).encode())
 

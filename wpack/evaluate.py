@@ -18,11 +18,6 @@ from .tasks import Task, call_model
 
 _CPU = torch.device("cpu")
 
-MIXED = (
-    "Networks in half precision are trained in float32: set finetune.precision to"
-    " bfloat16, or have the task's inputs in float32"
-)
-
 
 def evaluate(
     model: nn.Module,
@@ -123,11 +118,10 @@ def blaming(where: str) -> Iterator[None]:
             " finetune.eval_batch_size",
         ) from error
     except Exception as error:
-        is_mixed = isinstance(error, RuntimeError) and "same dtype" in str(error)
         raise TrainingError(
             f"{type(error).__name__}: {error}".rstrip(": "),
             where=where,
-            hint=MIXED if is_mixed else "--debug shows the traceback",
+            hint="--debug shows the traceback",
         ) from error
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import overflow
 from .batches import Batches
 from .coded import Coded
 from .data import fingerprint
@@ -36,7 +37,7 @@ from .sampling import Sampler
 from .scores import Scores
 from .spec.recipe import FinetuneSpec
 from .stopping import Interrupted, Stop, never
-from .student import storage_dtypes
+from .student import storage_dtypes, widen
 from .tasks import Task, splits
 from .training import Training
 
@@ -123,6 +124,7 @@ class _Job:
         stop: Stop,
     ) -> None:
         self.task, self.recipe = task, recipe
+        widen(student)
         self.processes = join(device)
         self.stop = self.processes.agreeing(stop)
         self.placement = replace(
@@ -146,6 +148,7 @@ class _Job:
             batches=batches,
             steps=self.steps,
         )
+        self.overflow = overflow.Overflow(self.training.scaler)
         metric = recipe.metric or task.metric
         self.scores = Scores(metric, metric in task.lower_is_better)
         #: The split evaluated each epoch; ``test`` only where there is no other.
@@ -280,19 +283,16 @@ class _Job:
 
     def _read(self) -> Iterator[Event]:
         """Tell of the steps taken since the last time."""
-        steps = self.meter.read()
-        for step in steps:
+        for step in self.meter.read():
             if not math.isfinite(step.loss):
-                raise self._hopeless(
-                    f"the loss is {step.loss} at step {step.step}",
-                    "Lower finetune.optimizer.lr, or set finetune.clip_norm",
-                )
+                what = f"the loss is {step.loss} at step {step.step}"
+                hint = "Lower finetune.optimizer.lr, or set finetune.clip_norm"
+                raise self._hopeless(what, hint)
             yield from self.keeping.tell(step)
-        if steps and self.training.overflows:
-            raise self._hopeless(
-                f"all gradients overflow float16 up to step {steps[-1].step}",
-                "Set finetune.precision to bfloat16 or float32",
-            )
+        if (lost := self.overflow.lost(self.training.step)) >= overflow.MOST:
+            what = f"{lost} steps in a row, gradients overflow float16"
+            hint = "Set finetune.precision to bfloat16 or float32"
+            raise self._hopeless(f"{what}, up to step {self.training.step}", hint)
 
     def _hopeless(self, what: str, hint: str) -> WpackError:
         """Training cannot go on."""

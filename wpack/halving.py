@@ -8,19 +8,31 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
-#: Modules that give their weight to one product and to nothing else.
-PRODUCTS: tuple[type[nn.Module], ...] = (nn.Linear, _ConvNd)
+#: Modules that give weights to products and to nothing else, and those weights.
+PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
+    **dict.fromkeys((nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d), ("weight",)),
+    **dict.fromkeys(
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), ("weight",)
+    ),
+    nn.MultiheadAttention: (
+        "in_proj_weight",
+        "q_proj_weight",
+        "k_proj_weight",
+        "v_proj_weight",
+        "out_proj.weight",
+    ),
+}
 
 
 class Halving:
     """Casts, once, the weights that autocast would cast at each call.
 
-    Which these are shows the first batch: a linear layer's or a convolution's that was
-    called under autocast each time it was called.  A layer that turns autocast off, as
-    the routers of mixtures of experts do, has to find float32; and so has whatever else
-    looks at a weight, an embedding that it is shared with or a parametrisation.
+    Which these are shows the first batch: those of :data:`PRODUCTS` that were called
+    under this very autocast each time they were called.  A layer that turns autocast
+    off, as the routers of mixtures of experts do, has to find float32; and so has a
+    layer with a ``forward`` of its own, and whatever else a weight belongs to: an
+    embedding that it is shared with, a parametrisation.
 
     Args:
         network: Changed in place, after the first :meth:`watching`.
@@ -46,7 +58,7 @@ class Halving:
         hooks = [
             module.register_forward_pre_hook(self._watch(calls))
             for module in self._network.modules()
-            if isinstance(module, _products())
+            if _weights(module)
         ]
         try:
             # Compiled as the network is called later: without hooks, of other dtypes.
@@ -60,24 +72,40 @@ class Halving:
 
     def _watch(self, calls: dict[nn.Module, bool]) -> Callable[..., None]:
         def watch(module: nn.Module, args: object) -> None:
-            under = torch.is_autocast_enabled(self._device_type)
-            calls[module] = calls.get(module, True) and under
+            kind = self._device_type
+            is_under = torch.is_autocast_enabled(kind) and (
+                torch.get_autocast_dtype(kind) == self._dtype
+            )
+            calls[module] = calls.get(module, True) and is_under
 
         return watch
 
     def _cast(self, called: set[nn.Module]) -> None:
+        used = {place for module in called for place in _places(module)}
         owners: dict[nn.Parameter, set[tuple[nn.Module, str]]] = {}
         for module in self._network.modules():
             for name, parameter in module.named_parameters(recurse=False):
                 owners.setdefault(parameter, set()).add((module, name))
         for parameter, places in owners.items():
-            if parameter.dtype == torch.float32 and all(
-                module in called and name == "weight" for module, name in places
-            ):
+            if parameter.dtype == torch.float32 and places <= used:
                 parameter.data = parameter.data.to(self._dtype)
 
 
-def _products() -> tuple[type[nn.Module], ...]:
-    """:data:`PRODUCTS`, and GPT-2's own linear layer where transformers is in use."""
-    found = sys.modules.get("transformers.pytorch_utils")
-    return PRODUCTS if found is None else (*PRODUCTS, found.Conv1D)
+def _weights(module: nn.Module) -> tuple[str, ...]:
+    """The weights of a module that go into products and nowhere else; GPT-2's linear
+    layer is transformers' own."""
+    known = PRODUCTS
+    if library := sys.modules.get("transformers.pytorch_utils"):
+        known = {**PRODUCTS, library.Conv1D: ("weight",)}
+    for kind, names in known.items():
+        is_plain = "forward" not in vars(module)
+        if is_plain and type(module).forward is kind.forward:
+            return names
+    return ()
+
+
+def _places(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Where a module's :func:`_weights` are."""
+    for name in _weights(module):
+        path, _, attribute = name.rpartition(".")
+        yield module.get_submodule(path), attribute

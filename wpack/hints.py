@@ -75,7 +75,8 @@ class Outputs:
         self._names = tuple(listened)
         self._is_open = False
         self._untouched = {
-            name: Untouched(partial(_mistake, name)) for name in listened
+            name: Untouched(partial(_mistake, name, hint="Name another module"))
+            for name in listened
         }
         # Hooks that came and went with each step would be no part of a graph that was
         # compiled before.  These end the graph where they are, and are run as written.

@@ -89,7 +89,7 @@ class Keeping:
             self._is_logged = True
         except StorageError as error:
             if self._is_logged:
-                yield Note(f"{error}; training goes on")
+                yield Note(str(error))
             self._is_logged = False
         yield event
 

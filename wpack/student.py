@@ -71,8 +71,7 @@ def teacher_of(
         with weight_file.opened(path, limits=limits) as other:
             return fill(task.model(), other)
     except UsageError as error:  # There is no --key for a teacher.
-        hint = error.hint.partition("--key ")
-        if not hint[1]:
+        if "--key " not in error.hint:
             raise
         raise UsageError(
             error.what,
@@ -110,15 +109,13 @@ def tie(
     *,
     gradually: bool = False,
 ) -> Tied:
-    """The module with its pooled weights tied, and none in half precision: what is kept
-    trains in float32, as pools do, and is rounded when it is stored.
+    """The module with its pooled weights tied.
 
     Args:
         backing: Pool → ``(backing,)``, float32 or float64.
         gradually: Whether the weights it has now are to fade out
             (:mod:`wpack.gradual`).
     """
-    widen(module)
     # Tying puts other tensors in their place.
     original = {name: slot.tensor for name, slot in slots(module)} if gradually else {}
     values = {name: torch.from_numpy(value) for name, value in backing.items()}
@@ -128,12 +125,30 @@ def tie(
     return tied
 
 
-def widen(module: nn.Module) -> None:
-    """Make float32 of all parameters and buffers in half precision, where they are:
-    steps of a training are lost in the rounding of a bfloat16."""
+def network(task: Task, weights: WeightFile) -> nn.Module:
+    """The task's network with a file's weights, in float32 where it is in half
+    precision: what is kept trains so, as pools do, and is rounded when it is stored.
+
+    Raises:
+        TrainingError: As :func:`fill`.
+    """
+    return widen(fill(task.model(), weights))
+
+
+def widen(module: nn.Module, but: torch.dtype | None = None) -> nn.Module:
+    """Make float32 of all parameters and buffers in half precision, in place: steps of
+    a training are lost in the rounding of a bfloat16.
+
+    Args:
+        but: Stays as it is.
+
+    Returns:
+        The module.
+    """
     for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.dtype in (torch.bfloat16, torch.float16):
+        if tensor.dtype in (torch.bfloat16, torch.float16) and tensor.dtype != but:
             tensor.data = tensor.data.float()
+    return module
 
 
 def storage_dtypes(student: nn.Module) -> dict[str, torch.dtype]:

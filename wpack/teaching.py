@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +25,6 @@ from .stopping import Stop
 from .student import widen
 from .tasks import Task, call_model
 from .tie import Tied
-from .untouched import Untouched
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,14 @@ class Answer:
     Attributes:
         indices: Numbers of the batch's examples, ``(examples,)`` int64, on the CPU.
         inputs: What the teacher is to be called with: :meth:`Teaching.inputs`.
-        outputs: What it returned.
+        logits: ``(rows, classes)``, as the task has them.
         loss: The task's, 0-d; None where :attr:`Teaching.is_alone`.
     """
 
     indices: Tensor
     batch: Any
     inputs: Any
-    outputs: Any
+    logits: Tensor
     loss: Tensor | None
 
 
@@ -81,14 +80,12 @@ class Teaching:
             self.placement = replace(placement, precision=spec.precision)
         self.teacher = teacher.to(placement.device).eval().requires_grad_(False)
         self._halving: Halving | None = None
-        if (precision := self.placement.precision) == "float32":
-            widen(teacher)
-        else:
-            device = placement.device.type
-            self._halving = Halving(teacher, getattr(torch, precision), device)
+        dtype = getattr(torch, self.placement.precision)
+        widen(teacher, but=dtype)
+        if dtype != torch.float32:
+            self._halving = Halving(teacher, dtype, placement.device.type)
         self._hints = _Hints(spec.hints, student, teacher) if spec.hints else None
         self._known: KnownLogits | None = None
-        self._untouched = Untouched(partial(TrainingError, where="the model's input"))
 
     def prepare(
         self, data: Data, batch_size: int, seed: int, stop: Stop
@@ -129,7 +126,7 @@ class Teaching:
     def inputs(self, inputs: Any) -> Any:
         """What the teacher is to be called with after a student was called with these,
         and may have written to them."""
-        return converted(inputs, self._untouched.keep) if self._known is None else None
+        return converted(inputs, Tensor.clone) if self._known is None else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -150,11 +147,9 @@ class Teaching:
         Raises:
             TrainingError: Student and teacher cannot be compared.
         """
-        logits = self.task.logits(answer.outputs, answer.batch)
+        logits = answer.logits
         if self._known is None:
-            converted(answer.inputs, self._untouched.watch)
             taught = self._ask(answer.inputs, answer.batch)
-            self._untouched.settle()
         else:
             taught = self._known.of(answer.indices).to(logits.device)
         if logits.shape != taught.shape:
@@ -183,7 +178,7 @@ class Teaching:
         with self._listening_to_teacher(), watching, self.placement.autocast():
             with _blaming_precision(self.placement.precision):
                 outputs = call_model(self.teacher, inputs)
-        return self.task.logits(outputs, batch)
+            return self.task.logits(outputs, batch)
 
     def close(self) -> None:
         """Leave the student as it was found."""
@@ -237,7 +232,7 @@ def _blaming_precision(precision: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if precision == "float32" or "dtype" not in str(error):
+        if precision == "float32" or not re.search("dtype|BFloat16|Half", str(error)):
             raise
         raise TrainingError(
             f"the teacher cannot be called in {precision}: {error}",

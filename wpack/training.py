@@ -33,9 +33,6 @@ from .tasks import Task, call_model, loss_of
 from .teaching import Answer, Teaching
 from .tie import Tied
 
-#: Of the loss, in float16: from 65,536 on, it takes 20 steps without a finite gradient.
-LEAST_SCALE = 0.1
-
 # What random numbers are for here; fetching a batch has other uses.
 _DROPOUT = 2
 
@@ -185,7 +182,8 @@ class Training:
             if teaching is None:
                 return self._task_loss(outputs, batch)
             loss = None if teaching.is_alone else self._task_loss(outputs, batch)
-        answer = Answer(indices, batch, taught, outputs, loss)
+            logits = self.task.logits(outputs, batch)
+        answer = Answer(indices, batch, taught, logits, loss)
         return teaching.loss(answer, self.step / self.steps)
 
     def prepare(self, data: Data, stop: Stop) -> Iterator[str]:
@@ -200,12 +198,6 @@ class Training:
         self._quickened.close()
         if self._teaching is not None:
             self._teaching.close()
-
-    @property
-    def overflows(self) -> bool:
-        """Whether the gradients of float16 have overflowed step by step, and nothing is
-        learnt: each such step halves the scale of the loss."""
-        return self.scaler.is_enabled() and self.scaler.get_scale() < LEAST_SCALE
 
     @contextmanager
     def as_stored(self) -> Iterator[dict[str, Tensor]]:

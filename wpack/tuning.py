@@ -37,7 +37,7 @@ from .source import version
 from .spec import FinetuneSpec, Spec
 from .starting import Start, starting_point, weighted
 from .stopping import Stop, never
-from .student import fill, is_own_teacher, stored, teacher_of, tie
+from .student import is_own_teacher, network, stored, teacher_of, tie
 from .tasks import Task, make_task, split
 from .tie import Tied
 from .weight_file import PlainWeights, PooledWeights
@@ -145,7 +145,7 @@ def _begin(
     importance: dict[str, np.ndarray] = {}
     if asks_fisher(setting.spec, start.plan):
         importance = yield from measured(
-            fill(job.model(), file),
+            network(job, file),
             job,
             recipe,
             start,
@@ -155,7 +155,7 @@ def _begin(
             setting.stop,
         )
         start = weighted(setting.spec, file, start, importance)
-    model, gradually = fill(job.model(), file), recipe.gradual > 0
+    model, gradually = network(job, file), recipe.gradual > 0
     student = tie(model, start.plan, start.backing, gradually=gradually)
     if recipe.calibrate:
         placement = place(setting.device, "float32", processes)
@@ -208,7 +208,7 @@ def evaluate(
     """As :func:`wpack.api.evaluate`."""
     job = make_task(task)
     with weight_file.opened(path, limits=limits) as file:
-        model = fill(job.model(), file)
+        model = network(job, file)
     found = split(job, "test") or split(job, "validation") or split(job, "train")
     if found is None:
         raise UsageError("the task has no data", where=task)

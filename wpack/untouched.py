@@ -28,13 +28,10 @@ class Untouched:
 
     def keep(self, tensor: Tensor) -> Tensor:
         """What the tensor is now, whatever becomes of it: a copy, or itself."""
-        kept = tensor.clone() if self._is_copied else tensor
-        self.watch(tensor)
-        return kept
-
-    def watch(self, tensor: Tensor) -> None:
-        """Take it as a mark against the place if this is written to."""
+        if tensor.is_inference():  # Nobody knows; only other such code could.
+            return tensor.clone()
         self._seen.append((tensor, tensor._version))
+        return tensor.clone() if self._is_copied else tensor
 
     def settle(self) -> None:
         """Everybody who could write to what was kept has been called.

@@ -50,11 +50,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor, bfloat16, float16, nn
 from torch.nn import functional
 
 from .. import references
-from ..data import Data, ItemData, TensorData, as_data, rows
+from ..data import Data, ItemData, TensorData, as_data, converted, rows
 from ..errors import TrainingError, UsageError
 from ..windows import IGNORED
 
@@ -65,7 +65,6 @@ __all__ = [
     "Task",
     "TensorData",
     "call_model",
-    "loss_of",
     "make_task",
     "names",
     "split",
@@ -135,8 +134,8 @@ class Task(Protocol):
 
     def logits(self, outputs: Any, batch: Any) -> Tensor:
         """What the loss sees and what distillation compares with the teacher's:
-        ``(rows, classes)``, a row for each of :meth:`targets`.  Rows that do not count,
-        such as padding, are to be zeros; distillation leaves them out."""
+        ``(rows, classes)``, a row for each of :meth:`targets`.  Rows of zeros,
+        which padding may be given, are left out of distillation."""
         logits: Tensor = getattr(outputs, "logits", outputs)
         return logits
 
@@ -155,8 +154,8 @@ class Task(Protocol):
 
     def metrics(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         """One value a row, ``(rows,)``, for each metric, or for the rows that count; a
-        metric of a whole split is the mean over all of them.  Targets of -100 do not
-        count, in the loss neither."""
+        metric of a whole split is the mean over all of them.  Targets of -100 count
+        neither here nor in the loss."""
         logits, targets = self.logits(outputs, batch).float(), self.targets(batch)
         counted = targets != IGNORED
         logits, targets = logits[counted], targets[counted]
@@ -176,12 +175,18 @@ class Task(Protocol):
 
 
 def call_model(model: Callable[..., Any], inputs: Any) -> Any:
-    """Call a model, or what stands for one, with what :meth:`Task.inputs` gave."""
+    """Call a model, or what stands for one, with what :meth:`Task.inputs` gave: in
+    float32 where that is in half precision, as models are then."""
+    inputs = converted(inputs, _widened)
     if isinstance(inputs, tuple):
         return model(*inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(inputs)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (bfloat16, float16) else tensor
 
 
 def loss_of(task: Task, label_smoothing: float) -> Callable[[Any, Any], Tensor]:
