@@ -14,7 +14,7 @@ from .errors import TrainingError
 
 
 class Untouched:
-    """One place in a network, or before it.
+    """One place in a network.
 
     Args:
         mistake: Of what it is that was written to, and where: raised where nobody did
