@@ -24,7 +24,7 @@ SUBJECT = Subject(
     name="tinyshakespeare",
     metric="loss",
     unit=", nats a character",
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 1e-2),
 )
 
 if __name__ == "__main__":
