@@ -5,10 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
-    from .cli import _signals, _streams, cli
+    from .cli import _leaving, _signals, _streams, cli
 
     _streams.prepare()
-    with _signals.ending():
+    with _leaving.at_once(), _signals.ending():
         cli.main()
 
 

@@ -226,3 +226,40 @@ def test_no_home_and_no_folder(environment: dict[str, str], tmp_path: Path) -> N
 
     assert status == 0
     assert out.startswith("Usage: wpack ")
+
+
+# Says whether exit functions were called, and whether Python was taken down.
+_LEAVING = """
+import atexit, sys
+class Held:
+    def __del__(self, say=print):
+        say("taken down")
+sys.modules["held"] = Held()
+atexit.register(print, "left")
+sys.argv[0] = "wpack"
+from wpack.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "ends"), [("1", "left\ntaken down\n"), ("2", "left\n")]
+)
+@pytest.mark.parametrize(("word", "status"), [("--version", 0), ("nonsense", 2)])
+def test_one_of_several_is_not_taken_down(
+    count: str, ends: str, word: str, status: int
+) -> None:
+    """What was registered for the end is done, streams are flushed and the exit status
+    is the same; but no thread finds the interpreter gone."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVING, word],
+        env={**os.environ, "WORLD_SIZE": count},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    before, left, after = done.stdout.partition("left\n")
+
+    assert status == done.returncode
+    assert (status == 0) == before.startswith("wpack ")
+    assert ends == left + after
