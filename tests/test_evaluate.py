@@ -183,7 +183,7 @@ class Deriving(Sums):
 
 
 def test_derived_metrics_are_numbers() -> None:
-    """Whatever kind the task gives, a log can hold them; what is none is its fault."""
+    """Whatever kind of number the task gives, a log can hold it."""
     found = measure(Deriving())
 
     assert (0.5, 2.0) == (found["one"], found["two"])

@@ -406,7 +406,7 @@ def test_t08_gradients_that_overflow() -> None:
         train(student, Overflowing(), precision="float16", epochs=20)
 
     assert (
-        "40 steps in a row, gradients overflow float16, up to step 41. Set"
+        "gradients overflow float16, 40 steps in a row up to step 41. Set"
         " finetune.precision to bfloat16 or float32"
     ) == str(caught.value)
     assert same(

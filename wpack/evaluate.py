@@ -70,14 +70,7 @@ def evaluate(
                     outputs = call_model(model, task.inputs(batch))
                     values = task.metrics(outputs, batch)
                 for name, value in values.items():
-                    if value.ndim == 0:
-                        raise TrainingError(
-                            f"the task's metric {name!r} is one value for a batch of"
-                            f" {len(indices)}, not one for each row",
-                            where="metrics",
-                            hint="Return it before its mean is taken: batches may have"
-                            " other sizes",
-                        )
+                    _check_rows(name, value, len(indices))
                     # Left on the device: reading them one by one would wait each time.
                     sums.setdefault(name, []).append(_sum(value))
                     counts[name] = counts.get(name, 0) + value.numel()
@@ -123,6 +116,16 @@ def blaming(where: str) -> Iterator[None]:
             where=where,
             hint="--debug shows the traceback",
         ) from error
+
+
+def _check_rows(name: str, value: Tensor, examples: int) -> None:
+    if value.ndim == 0:
+        raise TrainingError(
+            f"the task's metric {name!r} is one value for a batch of {examples}, not"
+            " one for each row",
+            where="metrics",
+            hint="Return it before its mean is taken: batches may have other sizes",
+        )
 
 
 def _sum(values: Tensor) -> Tensor:

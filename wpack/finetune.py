@@ -62,7 +62,7 @@ def finetune(
 
     Args:
         student: :class:`~wpack.tie.Tied` or any module; moved to the device and trained
-            in place.
+            in place, in float32 where it was in half precision.
         recipe: The spec's ``finetune`` section; its ``task`` and ``distill.teacher``
             are the caller's to resolve.
         teacher: The untied network; not called without ``recipe.distill``.
@@ -289,13 +289,11 @@ class _Job:
                 hint = "Lower finetune.optimizer.lr, or set finetune.clip_norm"
                 raise self._hopeless(what, hint)
             yield from self.keeping.tell(step)
-        if (lost := self.overflow.lost(self.training.step)) >= overflow.MOST:
-            what = f"{lost} steps in a row, gradients overflow float16"
-            hint = "Set finetune.precision to bfloat16 or float32"
-            raise self._hopeless(f"{what}, up to step {self.training.step}", hint)
+        if what := self.overflow.found(self.training.step):
+            raise self._hopeless(what, overflow.HINT)
 
     def _hopeless(self, what: str, hint: str) -> WpackError:
         """Training cannot go on."""
-        what += self.keeping.kept
-        error = TrainingError(what, where=self.keeping.where, hint=hint)
+        keeping = self.keeping
+        error = TrainingError(what + keeping.kept, where=keeping.where, hint=hint)
         return self.processes.told(error)

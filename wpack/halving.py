@@ -11,10 +11,13 @@ from torch import nn
 
 #: Modules that give weights to products and to nothing else, and those weights.
 PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
-    **dict.fromkeys((nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d), ("weight",)),
-    **dict.fromkeys(
-        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), ("weight",)
-    ),
+    nn.Linear: ("weight",),
+    nn.Conv1d: ("weight",),
+    nn.Conv2d: ("weight",),
+    nn.Conv3d: ("weight",),
+    nn.ConvTranspose1d: ("weight",),
+    nn.ConvTranspose2d: ("weight",),
+    nn.ConvTranspose3d: ("weight",),
     nn.MultiheadAttention: (
         "in_proj_weight",
         "q_proj_weight",

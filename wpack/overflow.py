@@ -7,6 +7,7 @@ from torch.amp import GradScaler
 #: In a row, until training is hopeless.  Each halves the scale of the loss: after 40,
 #: from 65,536 on, even gradients of 10¹² would have been finite.
 MOST = 40
+HINT = "Set finetune.precision to bfloat16 or float32"
 
 
 class Overflow:
@@ -20,6 +21,12 @@ class Overflow:
         self._scaler = scaler
         self._seen: tuple[int, float] | None = None
         self._lost = 0
+
+    def found(self, step: int) -> str:
+        """Why training is hopeless after a step, if it is; waits for the device."""
+        if (lost := self.lost(step)) < MOST:
+            return ""
+        return f"gradients overflow float16, {lost} steps in a row up to step {step}"
 
     def lost(self, step: int) -> int:
         """How many steps up to this one were lost in a row, as far as that is known;

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-mismatch",
     is_flag=True,
-    help="Resume although the run was started with other settings.",
+    help="Resume although the run was started with other settings, where its states"
+    " fit them.",
 )
 @_options.device
 @_options.key
